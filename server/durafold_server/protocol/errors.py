@@ -1,0 +1,188 @@
+"""One class per condition that a request can run into, with its status and section of PROTOCOL.
+
+::
+
+    ProtocolError
+    ├── InvalidRequest            400   malformed header, parameter or path
+    │   ├── InvalidOffset         400
+    │   ├── InvalidJson           400
+    │   └── EmptyBody             400
+    ├── NotFound                  404
+    ├── MethodNotAllowed          405
+    ├── Conflict                  409
+    │   ├── StreamExists          409   same path, other configuration
+    │   ├── ContentTypeMismatch   409
+    │   ├── StreamIsClosed        409   with Stream-Closed and the final offset
+    │   ├── StreamSeqRegressed    409
+    │   └── ProducerGap           409   with the expected and the received number
+    ├── StaleEpoch                403   with the current epoch
+    ├── Gone                      410   soft-deleted, or the offset is no longer retained
+    ├── BodyTooLarge              413
+    ├── PathTooLong               414
+    ├── StorageFull               507
+    └── StorageUnavailable        503
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from durafold.wire import names
+from durafold_server.protocol.offsets import format_offset
+
+Headers = tuple[tuple[str, str], ...]
+
+
+class ProtocolError(Exception):
+    """A request that cannot be carried out; nothing was changed by it.
+
+    Attributes:
+        status: the HTTP status to answer with.
+        section: the section of PROTOCOL that says so.
+        headers: headers the answer must carry beside the usual ones.
+    """
+
+    status: ClassVar[int] = 400
+    section: ClassVar[str] = "5"
+
+    def __init__(self, message: str, headers: Headers = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.headers = headers
+
+
+class InvalidRequest(ProtocolError):
+    """A header, query parameter or path is malformed."""
+
+
+class InvalidOffset(InvalidRequest):
+    """The offset is no token that this server hands out."""
+
+    section = "8"
+
+
+class InvalidJson(InvalidRequest):
+    """The body of a JSON stream's append is no valid JSON."""
+
+    section = "9.1.4"
+
+
+class EmptyBody(InvalidRequest):
+    """An append without data that does not close the stream."""
+
+    section = "5.2"
+
+
+class NotFound(ProtocolError):
+    """There is no such stream: never created, deleted, or expired."""
+
+    status = 404
+    section = "5.6"
+
+
+class MethodNotAllowed(ProtocolError):
+    """The method is none of PUT, POST, GET, HEAD, DELETE, OPTIONS."""
+
+    status = 405
+
+    def __init__(self, method: str) -> None:
+        super().__init__(
+            f"{method} is not an operation of a stream; use PUT, POST, GET, HEAD or DELETE.",
+            (("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS"),),
+        )
+
+
+class Conflict(ProtocolError):
+    """The request does not fit the state of the stream."""
+
+    status = 409
+
+
+class StreamExists(Conflict):
+    """The path is taken by a stream of another configuration."""
+
+    section = "5.1"
+
+
+class ContentTypeMismatch(Conflict):
+    """The body's type is not the stream's."""
+
+    section = "5.2"
+
+
+class StreamIsClosed(Conflict):
+    """The stream takes no more appends."""
+
+    section = "5.2"
+
+    def __init__(self, origin: int, tail: int) -> None:
+        super().__init__(
+            "The stream is closed and takes no more appends.",
+            ((names.STREAM_CLOSED, "true"), (names.STREAM_NEXT_OFFSET, format_offset(origin, tail))),
+        )
+
+
+class StreamSeqRegressed(Conflict):
+    """Stream-Seq is not greater than the last one."""
+
+    section = "5.2"
+
+
+class ProducerGap(Conflict):
+    """A producer's sequence number skips at least one."""
+
+    section = "5.2.1"
+
+    def __init__(self, *, expected: int, received: int) -> None:
+        super().__init__(
+            f"Producer-Seq {received} leaves a gap: {expected} is next. Send the missing appends first.",
+            ((names.PRODUCER_EXPECTED_SEQ, str(expected)), (names.PRODUCER_RECEIVED_SEQ, str(received))),
+        )
+
+
+class StaleEpoch(ProtocolError):
+    """A newer epoch of this producer exists."""
+
+    status = 403
+    section = "5.2.1"
+
+    def __init__(self, current: int) -> None:
+        super().__init__(
+            f"This producer was fenced: epoch {current} is current.",
+            ((names.PRODUCER_EPOCH, str(current)),),
+        )
+
+
+class Gone(ProtocolError):
+    """Soft-deleted while forks live, or the offset lies before the earliest retained one."""
+
+    status = 410
+    section = "5.6"
+
+
+class BodyTooLarge(ProtocolError):
+    """The body exceeds the limit."""
+
+    status = 413
+    section = "5.2"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The body is larger than the limit of {limit} bytes; send it in several appends.")
+
+
+class PathTooLong(ProtocolError):
+    """The path exceeds the limit."""
+
+    status = 414
+
+
+class StorageFull(ProtocolError):
+    """No room to make an append durable."""
+
+    status = 507
+
+
+class StorageUnavailable(ProtocolError):
+    """The store cannot serve this now; whether the request took effect is unknown."""
+
+    status = 503

@@ -1,0 +1,100 @@
+"""Forks: where one branches off, and which streams live on for their forks' sake (PROTOCOL §4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from durafold_server.protocol.errors import Conflict, InvalidRequest, NotFound
+from durafold_server.protocol.lifetimes import is_expired
+from durafold_server.protocol.model import (
+    Fork,
+    RemoveStream,
+    SaveStream,
+    Segment,
+    StreamState,
+    Write,
+)
+from durafold_server.protocol.offsets import is_now, is_start, parse_offset
+from durafold_server.protocol.requests import ForkRequest
+
+
+def check_source(source: StreamState | None, now_us: int) -> StreamState:
+    """The source, if it can be forked.
+
+    Raises:
+        NotFound: there is none.
+        Conflict: it is soft-deleted.
+    """
+    if source is None or (is_expired(source, now_us) and not source.deleted):
+        raise NotFound("The stream to fork from does not exist.")
+    if source.deleted:
+        raise Conflict("The stream to fork from was deleted.")
+    return source
+
+
+def anchor(request: ForkRequest, source: StreamState) -> int:
+    """The position in the source that `Stream-Fork-Offset` names; the tail if it is absent.
+
+    Raises:
+        InvalidRequest: no offset of this stream, beyond its tail, or no longer retained.
+    """
+    if request.offset is None or is_now(request.offset):
+        return source.tail
+    if is_start(request.offset):
+        return source.start
+    parsed = parse_offset(request.offset)
+    if parsed is None or parsed[0] != source.origin:
+        raise InvalidRequest("Stream-Fork-Offset is no offset of the source stream.")
+    position = parsed[1]
+    if position > source.tail:
+        raise InvalidRequest("Stream-Fork-Offset lies beyond the source stream's tail.")
+    if position < source.start:
+        raise InvalidRequest("Stream-Fork-Offset lies before the source's earliest retained offset.")
+    return position
+
+
+def branch(request: ForkRequest, source: StreamState, at: int) -> Fork:
+    """The fork record of a stream that inherits the source's bytes up to `at`."""
+    return Fork(
+        source_path=source.path,
+        source_id=source.id,
+        requested_offset=request.offset,
+        sub_offset=request.sub_offset,
+        at=at,
+        inherited=inherited_until(source, at),
+    )
+
+
+def inherited_until(source: StreamState, at: int) -> tuple[Segment, ...]:
+    """The stretches that make up a stream's bytes before `at`."""
+    kept: list[Segment] = []
+    for segment in source.segments():
+        kept.append(Segment(segment.stream_id, min(segment.until, at)))
+        if segment.until >= at:
+            break
+    return tuple(kept)
+
+
+def remove(stream: StreamState, ancestors: Sequence[StreamState | None]) -> list[Write]:
+    """What deleting a stream changes: itself, and each ancestor that only lived on for it.
+
+    Args:
+        stream: the stream to delete; not yet soft-deleted.
+        ancestors: its source, its source's source, and so on.
+    """
+    if stream.forks:
+        return [SaveStream(replace(stream, deleted=True))]
+    writes: list[Write] = [RemoveStream(stream)]
+    child = stream
+    for ancestor in ancestors:
+        if ancestor is None or child.fork is None or ancestor.id != child.fork.source_id:
+            break
+        remaining = ancestor.forks - 1
+        if remaining or not ancestor.deleted:
+            writes.append(SaveStream(replace(ancestor, forks=remaining)))
+            break
+        # Soft-deleted and now without forks: it goes too, and releases its own source.
+        writes.append(RemoveStream(ancestor))
+        child = ancestor
+    return writes

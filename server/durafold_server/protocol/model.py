@@ -1,0 +1,211 @@
+"""The values that the rules, the stores and the service speak of: streams, producers, data, writes.
+
+All are immutable. Times are whole microseconds since 1970 (`_us`); they come from the store's clock, which
+never repeats a value, so that a creation time also serves as the stream's id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
+
+from durafold.wire import names
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Mode(Enum):
+    """How a stream's bytes are framed, worked out once from its content type (PROTOCOL §5.8, §9.1)."""
+
+    JSON = "json"
+    TEXT = "text"
+    BINARY = "binary"
+
+    @staticmethod
+    def of(content_type: str) -> Mode:
+        """The mode of a content type; parameters such as `charset` do not matter."""
+        if names.is_json(content_type):
+            return Mode.JSON
+        return Mode.TEXT if names.is_text(content_type) else Mode.BINARY
+
+
+class ProducerClaim(NamedTuple):
+    """The three producer headers of one request (PROTOCOL §5.2.1)."""
+
+    producer_id: str
+    epoch: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerState:
+    """What is remembered of a producer on one stream: its epoch and the highest sequence number accepted."""
+
+    epoch: int
+    last_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """When a stream ends by itself: never, after `ttl_s` idle seconds, or at a fixed time (PROTOCOL §5.1).
+
+    `expires_at` is the header's text as the client wrote it, `expires_at_us` the moment it names.
+    """
+
+    ttl_s: int | None = None
+    expires_at: str | None = None
+    expires_at_us: int | None = None
+
+
+FOREVER = Lifetime()
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of inherited bytes: those of stream `stream_id` up to position `until` (PROTOCOL §4.2)."""
+
+    stream_id: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Where a stream branched off.
+
+    Attributes:
+        source_path: path of the source stream.
+        source_id: id of the source stream.
+        requested_offset: `Stream-Fork-Offset` as asked for, or None for the tail.
+        sub_offset: `Stream-Fork-Sub-Offset`, 0 if none.
+        at: the position where inherited bytes end and own bytes begin.
+        inherited: the stretches that make up the inherited bytes, oldest first.
+    """
+
+    source_path: str
+    source_id: int
+    requested_offset: str | None
+    sub_offset: int
+    at: int
+    inherited: tuple[Segment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """One stream at one moment. Readers get it whole, so tail and closure never disagree.
+
+    Attributes:
+        id: unique and growing; a path deleted and created anew gets another one.
+        path: canonical path below the stream root.
+        origin: the origin part of its offsets (see `offsets`).
+        content_type: as given at creation.
+        mode: derived from the content type.
+        tail: position after the last byte.
+        start: the earliest retained position.
+        closed: no more appends (PROTOCOL §4.1).
+        closed_by: the producer request that closed it, if one did.
+        last_seq: the last Stream-Seq accepted; its scope is the stream.
+        lifetime: TTL or expiry as configured.
+        used_us: time of the last read or write, for the sliding TTL.
+        fork: where it branched off, if it is a fork.
+        forks: number of living forks of it.
+        deleted: soft-deleted: gone for clients, kept for its forks.
+    """
+
+    id: int
+    path: str
+    origin: int
+    content_type: str
+    mode: Mode
+    tail: int = 0
+    start: int = 0
+    closed: bool = False
+    closed_by: ProducerClaim | None = None
+    last_seq: str | None = None
+    lifetime: Lifetime = FOREVER
+    used_us: int = 0
+    fork: Fork | None = None
+    forks: int = 0
+    deleted: bool = False
+
+    def segments(self) -> tuple[Segment, ...]:
+        """The stretches that make up the whole stream, oldest first; the last one is its own data."""
+        own = Segment(self.id, self.tail)
+        return (*self.fork.inherited, own) if self.fork else (own,)
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """The data of one append, ready to store.
+
+    JSON messages are each followed by one comma, so a page is `[` + bytes without the last comma + `]`, and
+    no stored JSON is ever parsed again.
+    """
+
+    data: bytes
+    messages: int
+
+
+NO_PAYLOAD = Payload(b"", 0)
+
+
+class ReadKey(NamedTuple):
+    """What a decision needs to see: a stream, and perhaps one producer on it."""
+
+    path: str
+    producer_id: str | None = None
+
+
+class Loaded(NamedTuple):
+    """What was found under a `ReadKey`."""
+
+    stream: StreamState | None
+    producer: ProducerState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SaveStream:
+    """Create the stream's record, or replace it."""
+
+    stream: StreamState
+
+
+@dataclass(frozen=True, slots=True)
+class AppendData:
+    """Add the data of one append at `start`, the tail before it."""
+
+    stream_id: int
+    start: int
+    payload: Payload
+
+
+@dataclass(frozen=True, slots=True)
+class SaveProducer:
+    """Remember a producer's epoch and sequence number on a stream."""
+
+    stream_id: int
+    producer_id: str
+    producer: ProducerState
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveStream:
+    """Free the path; the stream's data and producers may be purged."""
+
+    stream: StreamState
+
+
+Write: TypeAlias = SaveStream | AppendData | SaveProducer | RemoveStream
+
+
+class Decision(NamedTuple, Generic[R]):
+    """The writes of one request, all or none of which take effect, and what to answer."""
+
+    writes: Sequence[Write]
+    result: R
+
+
+Decide: TypeAlias = Callable[[Sequence[Loaded], int], Decision[R]]
+"""(what was loaded, now in µs) → decision. Pure and quick; may be called again. Raises ProtocolError."""
