@@ -1,0 +1,141 @@
+"""What a store must do, and nothing about how.
+
+A store knows no protocol rule: it loads what a decision asks to see, runs the decision, and makes its writes
+durable, all or none. The service above it turns requests into decisions and wakes readers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from durafold_server.protocol.model import Decide, R, ReadKey, StreamState
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCapabilities:
+    """What a store promises.
+
+    Attributes:
+        durable: what was acknowledged survives a crash of the process and of the machine.
+        multi_node: several server processes may share it.
+    """
+
+    durable: bool
+    multi_node: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A stretch of one stream's own bytes.
+
+    Attributes:
+        start: position of the first byte.
+        data: the bytes; they end where an append ended, unless `until` cut them.
+    """
+
+    start: int
+    data: bytes
+
+    @property
+    def end(self) -> int:
+        """Position after the last byte."""
+        return self.start + len(self.data)
+
+
+class StoreFailure(Exception):
+    """The store could not do it. Whether a transaction took effect is unknown."""
+
+
+class StoreFull(StoreFailure):
+    """There is no room. The transaction did not take effect; reads go on."""
+
+
+class StoreDamaged(StoreFailure):
+    """Stored bytes do not match their checksum. The message names the file and what to do."""
+
+
+class NotABoundary(Exception):
+    """The position lies inside a message, so it was never handed out as an offset."""
+
+
+class StreamStore(Protocol):
+    """Streams, their data and their producers.
+
+    All methods may be called concurrently from one event loop. Streams are found by path; their data by id.
+    """
+
+    @property
+    def capabilities(self) -> StoreCapabilities:
+        """What this store promises."""
+        ...
+
+    @property
+    def location(self) -> str:
+        """Where the data is, for people."""
+        ...
+
+    async def transact(self, keys: Sequence[ReadKey], decide: Decide[R]) -> R:
+        """Load, decide, write: one atomic step, in one order with all others that touch these streams.
+
+        When it returns, the writes are durable (if the store is) and visible to `load` and `read`.
+
+        Args:
+            keys: what to load; `decide` gets them in this order.
+            decide: pure and quick; may be called again; its `now` grows strictly, so it can serve as an id.
+
+        Raises:
+            ProtocolError: whatever `decide` raises; nothing was written, and others in the batch go on.
+            StoreFull: nothing was written.
+            StoreFailure: whether it was written is unknown.
+        """
+        ...
+
+    async def load(self, path: str) -> StreamState | None:
+        """The stream at a path as last committed, expired and soft-deleted ones included.
+
+        Raises:
+            StoreFailure: it cannot be read.
+        """
+        ...
+
+    async def read(self, stream_id: int, after: int, *, until: int, max_bytes: int, framed: bool) -> Page:
+        """Bytes of one stream from position `after`, at most up to `until`.
+
+        Ends where an append ended, before `max_bytes` are exceeded, but holds at least one append. Empty
+        when `after` is `until` or the stream's data was purged.
+
+        Args:
+            stream_id: whose own bytes.
+            after: position of the first byte wanted.
+            until: no byte from here on; may cut an append.
+            max_bytes: how much is wanted; a single larger append is still returned whole.
+            framed: the bytes are JSON messages, so `after` must be where one of them ended.
+
+        Raises:
+            NotABoundary: `framed`, and `after` is inside a message.
+            StoreDamaged: the bytes fail their checksum.
+            StoreFailure: they cannot be read.
+        """
+        ...
+
+    async def list_streams(self, prefix: str, after: str | None, limit: int) -> Sequence[StreamState]:
+        """Streams whose path begins with `prefix`, in order of path, from beyond `after`."""
+        ...
+
+    async def touch(self, used: Mapping[str, int]) -> None:
+        """Note reads (path → time in µs) for the sliding TTL; visible to `load` at once, durable soon."""
+        ...
+
+    async def expired(self, now_us: int, limit: int) -> Sequence[StreamState]:
+        """Some streams whose TTL or expiry has passed."""
+        ...
+
+    async def purge(self, stream_id: int, *, limit: int) -> bool:
+        """Free up to `limit` chunks of a removed stream's data; True when nothing is left."""
+        ...
+
+    async def aclose(self) -> None:
+        """Finish what was begun and let go of files. Idempotent."""
+        ...

@@ -1,0 +1,168 @@
+"""Streams in memory: for tests, caches and demos. All is lost when the process ends."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from durafold_server.clock import Clock, StrictClock, system_clock
+from durafold_server.protocol import lifetimes
+from durafold_server.protocol.model import (
+    AppendData,
+    Decide,
+    Loaded,
+    ProducerState,
+    R,
+    ReadKey,
+    RemoveStream,
+    SaveProducer,
+    SaveStream,
+    StreamState,
+    Write,
+)
+from durafold_server.store.base import NotABoundary, Page, StoreCapabilities
+
+_SEGMENT_BYTES = 64 * 1024
+
+
+class _Log:
+    """The bytes of one stream: full segments that never change, and an open one that grows.
+
+    Small appends share a segment, so a page of thousands of them is a few slices.
+    """
+
+    __slots__ = ("_ends", "_open", "_segments", "_starts", "base")
+
+    def __init__(self, base: int) -> None:
+        self.base = base
+        self._segments: list[bytes] = []
+        self._starts: list[int] = []  # position of each full segment
+        self._open = bytearray()
+        self._ends: list[int] = []  # position after each append
+
+    @property
+    def _open_start(self) -> int:
+        return self._starts[-1] + len(self._segments[-1]) if self._starts else self.base
+
+    def append(self, data: bytes) -> None:
+        self._ends.append((self._ends[-1] if self._ends else self.base) + len(data))
+        self._open += data
+        if len(self._open) >= _SEGMENT_BYTES:
+            self._starts.append(self._open_start)
+            self._segments.append(bytes(self._open))
+            self._open = bytearray()
+
+    def is_boundary(self, position: int) -> bool:
+        index = bisect_left(self._ends, position)
+        return position == self.base or (index < len(self._ends) and self._ends[index] == position)
+
+    def read(self, after: int, until: int, max_bytes: int) -> bytes:
+        end = self._page_end(after, until, max_bytes)
+        parts: list[bytes | bytearray] = []
+        position = after
+        index = bisect_right(self._starts, position) - 1
+        while position < end and 0 <= index < len(self._segments):
+            begin = position - self._starts[index]
+            parts.append(self._segments[index][begin : begin + end - position])
+            position += len(parts[-1])
+            index += 1
+        if position < end:
+            begin = position - self._open_start
+            parts.append(self._open[begin : begin + end - position])
+        return b"".join(parts)
+
+    def _page_end(self, after: int, until: int, max_bytes: int) -> int:
+        first = bisect_right(self._ends, after)  # the first append that ends beyond `after`
+        if first == len(self._ends):
+            return after
+        last = bisect_right(self._ends, after + max_bytes) - 1
+        return min(self._ends[max(first, last)], until)
+
+
+class MemoryStore:
+    """A `StreamStore` that keeps everything in this process's memory."""
+
+    def __init__(self, clock: Clock = system_clock) -> None:
+        self._now = StrictClock(clock)
+        self._streams: dict[str, StreamState] = {}
+        self._logs: dict[int, _Log] = {}
+        self._producers: defaultdict[int, dict[str, ProducerState]] = defaultdict(dict)
+
+    @property
+    def capabilities(self) -> StoreCapabilities:
+        """Neither durable nor shared."""
+        return StoreCapabilities(durable=False, multi_node=False)
+
+    @property
+    def location(self) -> str:
+        """For people."""
+        return "in memory: all data is lost at exit"
+
+    async def transact(self, keys: Sequence[ReadKey], decide: Decide[R]) -> R:
+        """See `StreamStore`. One step of the event loop, so nothing can come between."""
+        decision = decide([self._load(key) for key in keys], self._now())
+        for write in decision.writes:
+            self._apply(write)
+        return decision.result
+
+    async def load(self, path: str) -> StreamState | None:
+        """See `StreamStore`."""
+        return self._streams.get(path)
+
+    async def read(self, stream_id: int, after: int, *, until: int, max_bytes: int, framed: bool) -> Page:
+        """See `StreamStore`."""
+        log = self._logs.get(stream_id)
+        if log is None:
+            return Page(after, b"")
+        if framed and not log.is_boundary(after):
+            raise NotABoundary
+        return Page(after, log.read(after, until, max_bytes))
+
+    async def list_streams(self, prefix: str, after: str | None, limit: int) -> Sequence[StreamState]:
+        """See `StreamStore`."""
+        paths = sorted(p for p in self._streams if p.startswith(prefix) and (after is None or p > after))
+        return [self._streams[path] for path in paths[:limit]]
+
+    async def touch(self, used: Mapping[str, int]) -> None:
+        """See `StreamStore`."""
+        for path, used_us in used.items():
+            stream = self._streams.get(path)
+            if stream is not None and stream.used_us < used_us:
+                self._streams[path] = replace(stream, used_us=used_us)
+
+    async def expired(self, now_us: int, limit: int) -> Sequence[StreamState]:
+        """See `StreamStore`."""
+        ended = (s for s in self._streams.values() if not s.deleted and lifetimes.is_expired(s, now_us))
+        return [stream for stream, _ in zip(ended, range(limit), strict=False)]
+
+    async def purge(self, stream_id: int, *, limit: int) -> bool:  # noqa: ARG002 - freed whole
+        """See `StreamStore`."""
+        self._logs.pop(stream_id, None)
+        self._producers.pop(stream_id, None)
+        return True
+
+    async def aclose(self) -> None:
+        """See `StreamStore`."""
+
+    def _load(self, key: ReadKey) -> Loaded:
+        stream = self._streams.get(key.path)
+        if stream is None or key.producer_id is None:
+            return Loaded(stream)
+        known = self._producers.get(stream.id)
+        return Loaded(stream, known.get(key.producer_id) if known else None)
+
+    def _apply(self, write: Write) -> None:
+        match write:
+            case SaveStream(stream):
+                self._streams[stream.path] = stream
+            case AppendData(stream_id, start, payload):
+                log = self._logs.get(stream_id)
+                if log is None:
+                    log = self._logs[stream_id] = _Log(start)
+                log.append(payload.data)
+            case SaveProducer(stream_id, producer_id, producer):
+                self._producers[stream_id][producer_id] = producer
+            case RemoveStream(stream):
+                self._streams.pop(stream.path, None)

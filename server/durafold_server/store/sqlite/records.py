@@ -1,0 +1,87 @@
+"""Rows ↔ values. Every row carries a checksum over what it says and what it belongs to."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Final
+
+import msgspec
+
+from durafold_server.protocol.lifetimes import US_PER_S
+from durafold_server.protocol.model import ProducerState, StreamState
+from durafold_server.store.base import StoreDamaged
+
+_PLACE: Final = struct.Struct("<QQ")
+_encoder: Final = msgspec.json.Encoder()
+_decoder: Final = msgspec.json.Decoder(StreamState)
+
+
+def encode_stream(stream: StreamState) -> tuple[int, str, bytes, int, int | None]:
+    """(id, path, record, checksum, expires_us) of a stream's row."""
+    record = _encoder.encode(stream)
+    return stream.id, stream.path, record, zlib.crc32(record), _expires_us(stream)
+
+
+def decode_stream(record: bytes, checksum: int) -> StreamState:
+    """The stream of a row.
+
+    Raises:
+        StoreDamaged: the row does not match its checksum.
+    """
+    if zlib.crc32(record) != checksum:
+        raise StoreDamaged("a stream's record fails its checksum; restore the data directory from a copy")
+    return _decoder.decode(record)
+
+
+def chunk_checksum(stream_id: int, start: int, data: bytes) -> int:
+    """Checksum of a chunk at its place, so that swapped rows are noticed too."""
+    return zlib.crc32(data, zlib.crc32(_PLACE.pack(stream_id, start)))
+
+
+def check_chunk(stream_id: int, start: int, data: bytes, checksum: int) -> bytes:
+    """The data of a chunk.
+
+    Raises:
+        StoreDamaged: it does not match its checksum.
+    """
+    if chunk_checksum(stream_id, start, data) != checksum:
+        raise StoreDamaged(
+            f"data of stream {stream_id} at position {start} fails its checksum; "
+            "restore the data directory from a copy"
+        )
+    return data
+
+
+def encode_producer(stream_id: int, producer_id: str, state: ProducerState) -> tuple[int, str, int, int, int]:
+    """(stream_id, producer_id, epoch, last_seq, checksum) of a producer's row."""
+    checksum = _producer_checksum(stream_id, producer_id, state)
+    return stream_id, producer_id, state.epoch, state.last_seq, checksum
+
+
+def decode_producer(
+    stream_id: int, producer_id: str, epoch: int, last_seq: int, checksum: int
+) -> ProducerState:
+    """The producer of a row.
+
+    Raises:
+        StoreDamaged: the row does not match its checksum.
+    """
+    state = ProducerState(epoch, last_seq)
+    if _producer_checksum(stream_id, producer_id, state) != checksum:
+        raise StoreDamaged(
+            f"producer {producer_id!r} of stream {stream_id} fails its checksum; "
+            "restore the data directory from a copy"
+        )
+    return state
+
+
+def _producer_checksum(stream_id: int, producer_id: str, state: ProducerState) -> int:
+    place = _PLACE.pack(state.epoch, state.last_seq)
+    return zlib.crc32(producer_id.encode(), zlib.crc32(place, stream_id & 0xFFFFFFFF))
+
+
+def _expires_us(stream: StreamState) -> int | None:
+    if stream.lifetime.ttl_s is not None:
+        return stream.used_us + stream.lifetime.ttl_s * US_PER_S
+    return stream.lifetime.expires_at_us

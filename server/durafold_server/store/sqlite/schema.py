@@ -1,0 +1,105 @@
+"""Tables and pragmas of the store's file."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from durafold_server.store.base import StoreDamaged, StoreFailure, StoreFull
+
+FILE_NAME: Final = "streams.db"
+VERSION: Final = 1
+_APPLICATION_ID: Final = 0x64757261  # "dura"
+
+# stream.record and chunk.data carry checksums (see records); expires_us only speeds up the search for
+# expired streams. A chunk holds the bytes of one or more whole appends from position `start` on. Rows of
+# `garbage` are removed streams whose chunks are still to be freed.
+# AUTOINCREMENT keeps the greatest id ever used, so that ids (and with them offsets) never repeat.
+_TABLES: Final = """
+CREATE TABLE stream(
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    path TEXT NOT NULL UNIQUE,
+    record BLOB NOT NULL,
+    checksum INTEGER NOT NULL,
+    expires_us INTEGER
+) STRICT;
+CREATE INDEX stream_by_expiry ON stream(expires_us) WHERE expires_us IS NOT NULL;
+CREATE TABLE chunk(
+    stream_id INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    checksum INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY(stream_id, start)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE producer(
+    stream_id INTEGER NOT NULL,
+    producer_id TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    last_seq INTEGER NOT NULL,
+    checksum INTEGER NOT NULL,
+    PRIMARY KEY(stream_id, producer_id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE garbage(stream_id INTEGER PRIMARY KEY) STRICT;
+"""
+
+
+def open_writer(file: Path) -> apsw.Connection:
+    """The one connection that writes; creates the tables in a new file.
+
+    Raises:
+        StoreFailure: the file is no store of ours, of a newer version, or cannot be opened.
+    """
+    with translated(file):
+        connection = apsw.Connection(str(file))
+        connection.set_busy_timeout(5000)
+        connection.execute("PRAGMA page_size = 8192")
+        connection.execute("PRAGMA journal_mode = WAL")
+        # FULL: every commit is synced before it is acknowledged.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        _prepare(connection, file)
+        return connection
+
+
+def open_reader(file: Path) -> apsw.Connection:
+    """A connection that reads beside the writer.
+
+    Raises:
+        StoreFailure: the file cannot be opened.
+    """
+    with translated(file):
+        connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)
+        connection.set_busy_timeout(5000)
+        return connection
+
+
+@contextlib.contextmanager
+def translated(file: Path) -> Iterator[None]:
+    """Turn the database's errors into the store's, naming the file."""
+    try:
+        yield
+    except apsw.FullError as exc:
+        raise StoreFull(f"the disk that holds {file} is full") from exc
+    except (apsw.CorruptError, apsw.NotADBError) as exc:
+        raise StoreDamaged(f"{file} is damaged ({exc}); restore it from a copy") from exc
+    except apsw.Error as exc:
+        raise StoreFailure(f"{file}: {exc}") from exc
+
+
+def _prepare(connection: apsw.Connection, file: Path) -> None:
+    version = connection.pragma("user_version")
+    if version == VERSION and connection.pragma("application_id") == _APPLICATION_ID:
+        return
+    if version != 0 or connection.execute("SELECT count(*) FROM sqlite_schema").get:
+        raise StoreFailure(
+            f"{file} was written by another program or by a newer version of this one "
+            f"(format {version}, this is {VERSION})"
+        )
+    connection.execute(
+        f"BEGIN IMMEDIATE; {_TABLES}"
+        f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT"
+    )

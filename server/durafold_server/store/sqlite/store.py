@@ -1,0 +1,401 @@
+"""`SqliteStore`: transactions, visibility and reads.
+
+One thread writes. It takes everything that waits, runs the decisions against committed state plus what the
+batch has staged so far, writes all of it as one SQLite transaction, syncs, and only then makes the new states
+visible. Stream states are immutable, so the event loop reads them without a lock: a reader sees a stream
+before a commit or after it, never in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import apsw
+
+from durafold_server.clock import Clock, StrictClock, system_clock
+from durafold_server.protocol import json_mode, lifetimes
+from durafold_server.protocol.model import (
+    AppendData,
+    Decide,
+    Decision,
+    Loaded,
+    ProducerState,
+    R,
+    ReadKey,
+    RemoveStream,
+    SaveProducer,
+    SaveStream,
+    StreamState,
+    Write,
+)
+from durafold_server.store.base import NotABoundary, Page, StoreCapabilities, StoreFailure
+from durafold_server.store.group_commit import GroupCommit, Job
+from durafold_server.store.sqlite import records, schema
+from durafold_server.store.sqlite.lock import DirectoryLock
+from durafold_server.store.sqlite.tail_cache import TailCache
+
+logger = logging.getLogger(__name__)
+
+_MAX_CHUNK_BYTES = 256 * 1024
+_HOUSEKEEPING_S = 1.0
+_PURGE_CHUNKS = 256
+
+
+@dataclass(slots=True)
+class _Staged:
+    """What a batch will write: streams by path (None: removed), producers and chunks by stream."""
+
+    streams: dict[str, StreamState | None] = field(default_factory=dict)
+    producers: dict[tuple[int, str], ProducerState] = field(default_factory=dict)
+    chunks: dict[int, list[tuple[int, list[bytes]]]] = field(default_factory=dict)
+    removed: set[int] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.streams or self.producers)
+
+    def add(self, write: Write) -> None:
+        match write:
+            case SaveStream(stream):
+                self.streams[stream.path] = stream
+            case AppendData(stream_id, start, payload):
+                self._add_data(stream_id, start, payload.data)
+            case SaveProducer(stream_id, producer_id, producer):
+                self.producers[stream_id, producer_id] = producer
+            case RemoveStream(stream):
+                self.streams[stream.path] = None
+                self.removed.add(stream.id)
+
+    def _add_data(self, stream_id: int, start: int, data: bytes) -> None:
+        """Appends of one batch to one stream become one chunk, up to a size that is quick to read."""
+        chunks = self.chunks.setdefault(stream_id, [])
+        if chunks and start + len(data) - chunks[-1][0] <= _MAX_CHUNK_BYTES:
+            chunks[-1][1].append(data)
+        else:
+            chunks.append((start, [data]))
+
+
+_Work = Callable[[_Staged], Any]
+"""One caller's part of a batch; runs on the writer thread and may stage writes."""
+
+
+class SqliteStore:
+    """A `StreamStore` in one directory, for one process. Make it with `open`."""
+
+    def __init__(self, directory: Path, lock: DirectoryLock, clock: Clock) -> None:
+        self._file = directory / schema.FILE_NAME
+        self._directory = directory
+        self._lock = lock
+        self._writer = schema.open_writer(self._file)
+        floor = self._writer.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'stream'").get
+        self._now = StrictClock(clock, floor or 0)
+        self._streams: dict[str, StreamState] = {}  # committed; changed by the writer thread only
+        self._used: dict[str, int] = {}  # reads not yet written down, for the sliding TTL
+        self._tails = TailCache()
+        self._readers: list[apsw.Connection] = []
+        self._group: GroupCommit[_Work] = GroupCommit(self._commit, name="durafold-writer")
+        self._housekeeping = asyncio.get_running_loop().create_task(self._keep_house())
+        self._closed = False
+
+    @classmethod
+    async def open(cls, directory: Path | str, clock: Clock = system_clock) -> SqliteStore:
+        """Open the store in a directory, creating it if there is none.
+
+        Raises:
+            StoreFailure: the directory is in use, cannot be used, or holds something else.
+        """
+        directory = Path(directory)
+        lock = DirectoryLock(directory)
+        try:
+            return cls(directory, lock, clock)
+        except BaseException:
+            lock.release()
+            raise
+
+    @property
+    def capabilities(self) -> StoreCapabilities:
+        """Durable, for one process."""
+        return StoreCapabilities(durable=True, multi_node=False)
+
+    @property
+    def location(self) -> str:
+        """For people."""
+        return f"data in {self._directory.resolve()}"
+
+    async def transact(self, keys: Sequence[ReadKey], decide: Decide[R]) -> R:
+        """See `StreamStore`."""
+
+        def work(staged: _Staged) -> R:
+            decision = decide([self._look(key, staged) for key in keys], self._now())
+            for write in decision.writes:
+                staged.add(write)
+            return decision.result
+
+        return cast("R", await self._group.submit(work))
+
+    async def load(self, path: str) -> StreamState | None:
+        """See `StreamStore`. A stream not used since the start is fetched through the writer, in order."""
+        stream = self._streams.get(path)
+        if stream is None:
+            return await self.transact((ReadKey(path),), _just_look)
+        return self._as_used(stream)
+
+    async def read(self, stream_id: int, after: int, *, until: int, max_bytes: int, framed: bool) -> Page:
+        """See `StreamStore`."""
+        if after >= until:
+            return Page(after, b"")
+        cached = self._tails.chunks_from(stream_id, after)
+        if cached is not None:
+            return _page(cached, after, until, max_bytes, framed=framed)
+        return await asyncio.to_thread(self._read_chunks, stream_id, after, until, max_bytes, framed)
+
+    async def list_streams(self, prefix: str, after: str | None, limit: int) -> Sequence[StreamState]:
+        """See `StreamStore`."""
+        return await asyncio.to_thread(
+            self._select_streams,
+            "SELECT record, checksum FROM stream WHERE path >= ? AND path > ? AND substr(path, 1, ?) = ? "
+            "ORDER BY path LIMIT ?",
+            (prefix, after or "", len(prefix), prefix, limit),
+        )
+
+    async def touch(self, used: Mapping[str, int]) -> None:
+        """See `StreamStore`. Written down within about a second."""
+        for path, used_us in used.items():
+            self._used[path] = max(used_us, self._used.get(path, 0))
+
+    async def expired(self, now_us: int, limit: int) -> Sequence[StreamState]:
+        """See `StreamStore`."""
+        candidates = await asyncio.to_thread(
+            self._select_streams,
+            "SELECT record, checksum FROM stream WHERE expires_us <= ? ORDER BY expires_us LIMIT ?",
+            (now_us, limit),
+        )
+        current = [self._as_used(self._streams.get(stream.path, stream)) for stream in candidates]
+        return [stream for stream in current if not stream.deleted and lifetimes.is_expired(stream, now_us)]
+
+    async def purge(self, stream_id: int, *, limit: int) -> bool:
+        """See `StreamStore`."""
+        return cast("bool", await self._group.submit(lambda _staged: self._free(stream_id, limit)))
+
+    async def aclose(self) -> None:
+        """See `StreamStore`."""
+        if self._closed:
+            return
+        self._closed = True
+        self._housekeeping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._housekeeping
+        await self._write_down_use()
+        await self._group.aclose()
+        for reader in self._readers:
+            reader.close()
+        with schema.translated(self._file):
+            self._writer.close()
+        self._lock.release()
+
+    # What follows runs on the writer thread.
+
+    def _commit(self, jobs: Sequence[Job[_Work]]) -> None:
+        staged = _Staged()
+        for job in jobs:
+            try:
+                job.result = job.work(staged)
+            except Exception as exc:  # noqa: BLE001 - a refusal is this job's alone; the others go on
+                job.error = exc
+        if staged:
+            chunks = self._write(staged)
+            self._publish(staged, chunks)
+
+    def _look(self, key: ReadKey, staged: _Staged) -> Loaded:
+        stream = self._look_at_stream(key.path, staged)
+        if stream is None or key.producer_id is None:
+            return Loaded(stream)
+        place = (stream.id, key.producer_id)
+        return Loaded(stream, staged.producers.get(place) or self._select_producer(*place))
+
+    def _look_at_stream(self, path: str, staged: _Staged) -> StreamState | None:
+        if path in staged.streams:
+            return staged.streams[path]
+        stream = self._streams.get(path)
+        if stream is None:
+            stream = self._select_stream(path)
+            if stream is not None:
+                self._streams[path] = stream
+        return self._as_used(stream) if stream is not None else None
+
+    def _select_stream(self, path: str) -> StreamState | None:
+        with schema.translated(self._file):
+            row = self._writer.execute("SELECT record, checksum FROM stream WHERE path = ?", (path,)).get
+        return records.decode_stream(*row) if row is not None else None
+
+    def _select_producer(self, stream_id: int, producer_id: str) -> ProducerState | None:
+        with schema.translated(self._file):
+            row = self._writer.execute(
+                "SELECT epoch, last_seq, checksum FROM producer WHERE stream_id = ? AND producer_id = ?",
+                (stream_id, producer_id),
+            ).get
+        return records.decode_producer(stream_id, producer_id, *row) if row is not None else None
+
+    def _write(self, staged: _Staged) -> list[tuple[int, int, bytes]]:
+        """Write a batch and sync it; returns the chunks as (stream id, start, data)."""
+        chunks = [
+            (stream_id, start, b"".join(parts) if len(parts) > 1 else parts[0])
+            for stream_id, parts_at in staged.chunks.items()
+            for start, parts in parts_at
+        ]
+        with schema.translated(self._file):
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                self._insert(staged, chunks)
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+        return chunks
+
+    def _insert(self, staged: _Staged, chunks: list[tuple[int, int, bytes]]) -> None:
+        removed = [(stream_id,) for stream_id in staged.removed]
+        if removed:
+            self._writer.executemany("DELETE FROM stream WHERE id = ?", removed)
+            self._writer.executemany("INSERT OR IGNORE INTO garbage VALUES(?)", removed)
+        self._writer.executemany(
+            "INSERT INTO stream VALUES(?, ?, ?, ?, ?) ON CONFLICT(id) DO UPDATE SET "
+            "record = excluded.record, checksum = excluded.checksum, expires_us = excluded.expires_us",
+            [records.encode_stream(stream) for stream in staged.streams.values() if stream is not None],
+        )
+        self._writer.executemany(
+            "INSERT INTO chunk VALUES(?, ?, ?, ?)",
+            [
+                (stream_id, start, records.chunk_checksum(stream_id, start, data), data)
+                for stream_id, start, data in chunks
+            ],
+        )
+        self._writer.executemany(
+            "INSERT OR REPLACE INTO producer VALUES(?, ?, ?, ?, ?)",
+            [records.encode_producer(*place, producer) for place, producer in staged.producers.items()],
+        )
+
+    def _publish(self, staged: _Staged, chunks: list[tuple[int, int, bytes]]) -> None:
+        """Make a committed batch visible: data first, so that no reader sees a tail it cannot read up to."""
+        for stream_id, start, data in chunks:
+            self._tails.append(stream_id, start, data)
+        for path, stream in staged.streams.items():
+            if stream is None:
+                self._streams.pop(path, None)
+                self._used.pop(path, None)
+            else:
+                self._streams[path] = stream
+        for stream_id in staged.removed:
+            self._tails.forget(stream_id)
+
+    def _free(self, stream_id: int, limit: int) -> bool:
+        with schema.translated(self._file):
+            self._writer.execute(
+                "DELETE FROM chunk WHERE stream_id = ? AND start IN "
+                "(SELECT start FROM chunk WHERE stream_id = ? ORDER BY start LIMIT ?)",
+                (stream_id, stream_id, limit),
+            )
+            if self._writer.changes() >= limit:
+                return False
+            self._writer.execute("DELETE FROM producer WHERE stream_id = ?", (stream_id,))
+            self._writer.execute("DELETE FROM garbage WHERE stream_id = ?", (stream_id,))
+            return True
+
+    # What follows runs on the event loop or, where it says so, on a reading thread.
+
+    def _as_used(self, stream: StreamState) -> StreamState:
+        used_us = self._used.get(stream.path, 0) if stream.lifetime.ttl_s is not None else 0
+        return replace(stream, used_us=used_us) if used_us > stream.used_us else stream
+
+    def _read_chunks(self, stream_id: int, after: int, until: int, max_bytes: int, framed: bool) -> Page:
+        """On a reading thread: chunks from disk, each checked."""
+        chunks: list[tuple[int, bytes]] = []
+        with self._reader() as connection, schema.translated(self._file):
+            rows = connection.execute(
+                "SELECT start, checksum, data FROM chunk WHERE stream_id = ?1 AND start < ?3 AND start >= "
+                "coalesce((SELECT max(start) FROM chunk WHERE stream_id = ?1 AND start <= ?2), ?2) "
+                "ORDER BY start",
+                (stream_id, after, until),
+            )
+            for start, checksum, data in rows:
+                chunks.append((start, records.check_chunk(stream_id, start, data, checksum)))
+                if start + len(data) - after >= max_bytes:
+                    break
+        return _page(chunks, after, until, max_bytes, framed=framed)
+
+    def _select_streams(self, sql: str, parameters: tuple[object, ...]) -> Sequence[StreamState]:
+        """On a reading thread."""
+        with self._reader() as connection, schema.translated(self._file):
+            rows: list[tuple[Any, ...]] = connection.execute(sql, parameters).fetchall()
+        return [records.decode_stream(record, checksum) for record, checksum in rows]
+
+    @contextlib.contextmanager
+    def _reader(self) -> Iterator[apsw.Connection]:
+        """A reading connection for one thread at a time; there are as many as were ever needed at once."""
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            connection = schema.open_reader(self._file)
+        try:
+            yield connection
+        finally:
+            self._readers.append(connection)
+
+    async def _keep_house(self) -> None:
+        """Write down reads for the sliding TTL; free what earlier runs left of removed streams."""
+        leftovers = cast("list[int]", await self._group.submit(lambda _staged: self._leftovers()))
+        while True:
+            await asyncio.sleep(_HOUSEKEEPING_S)
+            try:
+                await self._write_down_use()
+                if leftovers and await self.purge(leftovers[-1], limit=_PURGE_CHUNKS):
+                    leftovers.pop()
+            except StoreFailure:
+                logger.exception("housekeeping failed; it is tried again")
+
+    def _leftovers(self) -> list[int]:
+        """On the writer thread: removed streams whose chunks are still there."""
+        rows: list[tuple[Any, ...]] = self._writer.execute("SELECT stream_id FROM garbage").fetchall()
+        return [stream_id for (stream_id,) in rows]
+
+    async def _write_down_use(self) -> None:
+        noted = dict(self._used)
+        if noted:
+            await self.transact([ReadKey(path) for path in noted], _save_as_used)
+            for path, used_us in noted.items():
+                if self._used.get(path) == used_us:
+                    del self._used[path]
+
+
+def _just_look(found: Sequence[Loaded], _now_us: int) -> Decision[StreamState | None]:
+    return Decision((), found[0].stream)
+
+
+def _save_as_used(found: Sequence[Loaded], _now_us: int) -> Decision[None]:
+    return Decision([SaveStream(loaded.stream) for loaded in found if loaded.stream is not None], None)
+
+
+def _page(
+    chunks: Sequence[tuple[int, bytes]], after: int, until: int, max_bytes: int, *, framed: bool
+) -> Page:
+    """What a reader gets of consecutive chunks, the first of which holds position `after`."""
+    parts: list[bytes] = []
+    position = after
+    for start, data in chunks:
+        begin = position - start
+        if framed and begin > 0 and not json_mode.is_boundary(data, begin):
+            raise NotABoundary
+        part = data[begin : until - start] if begin or start + len(data) > until else data
+        if parts and position - after + len(part) > max_bytes:
+            break
+        parts.append(part)
+        position += len(part)
+        if position >= until:
+            break
+    return Page(after, parts[0] if len(parts) == 1 else b"".join(parts))
