@@ -1,0 +1,1 @@
+"""The protocol over HTTP as a plain ASGI application; the only place that knows ASGI."""

@@ -1,0 +1,325 @@
+"""The operations on streams, whatever carries them: requests in, outcomes out.
+
+The service asks the store to decide and write, wakes readers after the commit, and puts pages together. It
+knows no HTTP and no disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator
+
+from durafold_server.clock import Clock, system_clock
+from durafold_server.config import ServiceSettings
+from durafold_server.protocol import decide, forks, json_mode, lifetimes
+from durafold_server.protocol.decide import Appended, Created, Deleted
+from durafold_server.protocol.errors import Gone, InvalidOffset, InvalidRequest, NotFound
+from durafold_server.protocol.model import Mode, ReadKey, StreamState
+from durafold_server.protocol.offsets import is_now, is_start, parse_offset
+from durafold_server.protocol.requests import AppendRequest, CreateRequest, ForkRequest, ReadRequest
+from durafold_server.protocol.responses import PageView
+from durafold_server.store.base import NotABoundary, StoreFailure, StreamStore
+from durafold_server.waiters import Waiters, wait_for
+
+logger = logging.getLogger(__name__)
+
+_PURGE_CHUNKS = 256
+
+
+class StreamService:
+    """All operations on the streams of one store.
+
+    Args:
+        store: where streams are kept; closed by `aclose`.
+        settings: time-outs and limits.
+        clock: microseconds since 1970, for expiry.
+    """
+
+    def __init__(
+        self, store: StreamStore, settings: ServiceSettings | None = None, *, clock: Clock = system_clock
+    ) -> None:
+        self.store = store
+        self.settings = settings or ServiceSettings()
+        self._clock = clock
+        self._waiters = Waiters()
+        self._stopping = False
+        self._purges: set[asyncio.Task[None]] = set()
+
+    async def create(self, request: CreateRequest) -> Created:
+        """PUT (PROTOCOL §5.1, §4.2).
+
+        Raises:
+            ProtocolError: see `decide.create`.
+            StoreFailure: see `StreamStore.transact`.
+        """
+        keys = [ReadKey(request.path)]
+        fork_at: int | None = None
+        if request.fork is not None:
+            keys.append(ReadKey(request.fork.source_path))
+            fork_at = await self._fork_position(request)
+        keys += await self._ancestors(await self.store.load(request.path))
+        created = await self.store.transact(
+            keys, lambda found, now_us: decide.create(request, found, now_us, fork_at=fork_at)
+        )
+        self._let_go(created.removed)
+        return created
+
+    async def append(self, request: AppendRequest) -> Appended:
+        """POST: append, close, or both in one step (PROTOCOL §5.2, §5.3).
+
+        Raises:
+            ProtocolError: see `decide.append`.
+            StoreFailure: see `StreamStore.transact`.
+        """
+        producer_id = request.claim.producer_id if request.claim else None
+        outcome = await self.store.transact(
+            (ReadKey(request.path, producer_id),),
+            lambda found, now_us: decide.append(request, found[0], now_us),
+        )
+        if outcome.changed:
+            self._waiters.wake(outcome.stream.id)
+        return outcome
+
+    async def delete(self, path: str) -> Deleted:
+        """DELETE (PROTOCOL §5.4).
+
+        Raises:
+            ProtocolError: see `decide.delete`.
+            StoreFailure: see `StreamStore.transact`.
+        """
+        keys = [ReadKey(path), *await self._ancestors(await self.store.load(path))]
+        outcome = await self.store.transact(keys, decide.delete)
+        self._waiters.wake(outcome.stream.id)
+        self._let_go(outcome.removed)
+        return outcome
+
+    async def head(self, path: str) -> StreamState:
+        """HEAD (PROTOCOL §5.5); does not renew a TTL.
+
+        Raises:
+            NotFound: no such stream.
+            Gone: it is soft-deleted.
+        """
+        return decide.living(await self.store.load(path), self._clock())
+
+    async def read(self, request: ReadRequest) -> PageView:
+        """GET without `live` (PROTOCOL §5.6): one page from the offset on.
+
+        Raises:
+            NotFound: no such stream.
+            Gone: soft-deleted, or the offset belongs to an earlier stream of this path or is not retained.
+            InvalidOffset: the offset was never handed out for this stream.
+            StoreFailure: the data cannot be read.
+        """
+        stream = await self._visit(request.path)
+        position = locate(stream, request.offset)
+        if is_now(request.offset):
+            return PageView(stream, position, position, b"", follows_now=True)
+        return await self._view(stream, position)
+
+    async def poll(self, request: ReadRequest, gone: asyncio.Future[None]) -> PageView:
+        """GET with `live=long-poll` (PROTOCOL §5.7): as `read`, but waits at the tail.
+
+        Args:
+            request: the request.
+            gone: done when the client has left; then any answer will do.
+
+        Raises:
+            ProtocolError, StoreFailure: as `read`; NotFound too when the stream ends during the wait.
+        """
+        deadline = time.monotonic() + self.settings.long_poll_timeout_s
+        stream = await self._visit(request.path)
+        position = locate(stream, request.offset)
+        while True:
+            signal = self._waiters.register(stream.id)
+            stream = self._same(stream, await self.store.load(request.path))
+            remaining_s = deadline - time.monotonic()
+            if stream.tail > position or stream.closed or remaining_s <= 0 or self._over(gone):
+                return await self._view(stream, position)
+            await wait_for({signal, gone}, min(remaining_s, self._until_expiry_s(stream)))
+            await self._renew(stream)
+
+    async def follow(
+        self, request: ReadRequest, gone: asyncio.Future[None]
+    ) -> AsyncGenerator[PageView | None]:
+        """GET with `live=sse` (PROTOCOL §5.8): pages as they come, None after each heartbeat of silence.
+
+        The first page comes at once, even if it is empty; the last one is `closed`. Ends when the stream is
+        closed or gone, the client has left, or the server stops.
+
+        Raises:
+            ProtocolError, StoreFailure: as `read`, before the first page.
+        """
+        stream = await self._visit(request.path)
+        position = locate(stream, request.offset)
+        first = True
+        while not self._over(gone):
+            signal = self._waiters.register(stream.id)
+            latest = await self.store.load(request.path)
+            if latest is None or latest.id != stream.id or not self._is_alive(latest):
+                return
+            stream = latest
+            if first or stream.tail > position or stream.closed:
+                view = await self._view(stream, position)
+                yield view
+                first = False
+                position = view.end
+                if view.closed:
+                    return
+                continue
+            await wait_for({signal, gone}, min(self.settings.heartbeat_s, self._until_expiry_s(stream)))
+            await self._renew(stream)
+            if not signal.done():
+                yield None
+
+    def stop(self) -> None:
+        """End all live reads now; they can be resumed elsewhere."""
+        self._stopping = True
+        self._waiters.wake_all()
+
+    async def aclose(self) -> None:
+        """Stop, and close the store."""
+        self.stop()
+        if self._purges:
+            await asyncio.wait(self._purges)
+        await self.store.aclose()
+
+    def _let_go(self, removed: tuple[StreamState, ...]) -> None:
+        """Free the data of removed streams, in steps small enough not to hold up appends."""
+        for stream in removed:
+            task = asyncio.get_running_loop().create_task(self._purge(stream.id))
+            self._purges.add(task)
+            task.add_done_callback(self._purges.discard)
+
+    async def _purge(self, stream_id: int) -> None:
+        try:
+            while not await self.store.purge(stream_id, limit=_PURGE_CHUNKS):
+                pass
+        except StoreFailure:
+            # What is left is found and freed when the store is opened next.
+            logger.exception("could not free the data of removed stream %s", stream_id)
+
+    def _over(self, gone: asyncio.Future[None]) -> bool:
+        return self._stopping or gone.done()
+
+    def _is_alive(self, stream: StreamState) -> bool:
+        return not stream.deleted and not lifetimes.is_expired(stream, self._clock())
+
+    def _same(self, before: StreamState, now: StreamState | None) -> StreamState:
+        """The stream as it is now, if it is still the one the reader began with."""
+        if now is None or now.id != before.id:
+            raise NotFound("The stream was deleted.")
+        return decide.living(now, self._clock())
+
+    async def _visit(self, path: str) -> StreamState:
+        """The stream for a reader, which renews its TTL (PROTOCOL §5.1)."""
+        stream = decide.living(await self.store.load(path), self._clock())
+        await self._renew(stream)
+        return stream
+
+    async def _renew(self, stream: StreamState) -> None:
+        if stream.lifetime.ttl_s is not None:
+            await self.store.touch({stream.path: self._clock()})
+
+    def _until_expiry_s(self, stream: StreamState) -> float:
+        """Seconds until a waiting reader must look whether the stream still lives."""
+        if stream.lifetime.ttl_s is not None:
+            return max(0.05, stream.lifetime.ttl_s / 2)  # soon enough to renew it for a parked reader
+        if stream.lifetime.expires_at_us is not None:
+            return max(0.0, (stream.lifetime.expires_at_us - self._clock()) / 1_000_000) + 0.001
+        return float("inf")
+
+    async def _view(self, stream: StreamState, position: int) -> PageView:
+        """The page that begins at a position."""
+        if position == stream.tail:
+            return PageView(stream, position, position, b"")
+        parts: list[bytes] = []
+        start, room = position, self.settings.max_page_bytes
+        for segment in stream.segments():
+            if position >= segment.until:
+                continue
+            data = await self._segment(stream, segment.stream_id, position, segment.until, room)
+            parts.append(data)
+            position += len(data)
+            room -= len(data)
+            if position < segment.until or room <= 0:
+                break
+        return PageView(stream, start, position, parts[0] if len(parts) == 1 else b"".join(parts))
+
+    async def _segment(self, stream: StreamState, stream_id: int, after: int, until: int, room: int) -> bytes:
+        framed = stream.mode is Mode.JSON
+        try:
+            page = await self.store.read(stream_id, after, until=until, max_bytes=room, framed=framed)
+        except NotABoundary:
+            raise InvalidOffset(
+                "The offset lies inside a message; use one from Stream-Next-Offset."
+            ) from None
+        if not page.data:
+            raise NotFound("The stream was deleted while it was read.")
+        return page.data
+
+    async def _ancestors(self, stream: StreamState | None) -> list[ReadKey]:
+        """Keys of the source, its source, and so on. Ancestry never changes, so this may be early."""
+        keys: list[ReadKey] = []
+        while stream is not None and stream.fork is not None:
+            keys.append(ReadKey(stream.fork.source_path))
+            stream = await self.store.load(stream.fork.source_path)
+        return keys
+
+    async def _fork_position(self, request: CreateRequest) -> int | None:
+        """Where the fork branches off, sub-offset included (PROTOCOL §4.2).
+
+        Bytes never change once written, so looking before the transaction is safe. None leaves a missing or
+        unfit source to the decision, which knows whether the fork exists already.
+        """
+        fork = request.fork
+        if fork is None:
+            return None
+        existing = await self.store.load(request.path)
+        if existing is not None and self._is_alive(existing):
+            return None
+        source = forks.check_source(await self.store.load(fork.source_path), self._clock())
+        return await self._beyond(source, forks.anchor(fork, source), fork)
+
+    async def _beyond(self, source: StreamState, anchor: int, fork: ForkRequest) -> int:
+        if not fork.sub_offset:
+            return anchor
+        if source.mode is not Mode.JSON:
+            if anchor + fork.sub_offset > source.tail:
+                raise InvalidRequest("Stream-Fork-Sub-Offset reaches beyond the source stream's tail.")
+            return anchor + fork.sub_offset
+        remaining, position = fork.sub_offset, anchor
+        while position < source.tail:
+            view = await self._view(source, position)
+            size = json_mode.sub_position(view.data, remaining)
+            if size is not None:
+                return position + size
+            remaining -= json_mode.count(view.data)
+            position = view.end
+        raise InvalidRequest("Stream-Fork-Sub-Offset reaches beyond the source stream's last message.")
+
+
+def locate(stream: StreamState, token: str | None) -> int:
+    """The position that a request's offset names.
+
+    Raises:
+        InvalidOffset: this server never made it, or it lies beyond the tail.
+        Gone: it belongs to an earlier stream of this path, or is no longer retained (PROTOCOL §5.6).
+    """
+    if is_start(token):
+        return stream.start
+    if is_now(token):
+        return stream.tail
+    parsed = parse_offset(token) if token is not None else None
+    if parsed is None:
+        raise InvalidOffset("The offset is malformed; use one from Stream-Next-Offset, or -1, or now.")
+    origin, position = parsed
+    if origin != stream.origin:
+        raise Gone("The offset belongs to an earlier stream of this name; read from -1 again.")
+    if position < stream.start:
+        raise Gone("The offset is no longer retained; read from -1, the earliest retained offset.")
+    if position > stream.tail:
+        raise InvalidOffset("The offset lies beyond the stream's tail.")
+    return position
