@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 
 from durafold_server.clock import Clock, system_clock
 from durafold_server.config import ServiceSettings
@@ -46,6 +47,7 @@ class StreamService:
         self._waiters = Waiters()
         self._stopping = False
         self._purges: set[asyncio.Task[None]] = set()
+        self._observers: list[Callable[[StreamState], None]] = []
 
     async def create(self, request: CreateRequest) -> Created:
         """PUT (PROTOCOL §5.1, §4.2).
@@ -63,6 +65,8 @@ class StreamService:
         created = await self.store.transact(
             keys, lambda found, now_us: decide.create(request, found, now_us, fork_at=fork_at)
         )
+        if created.new:
+            self._changed(created.stream)
         self._let_go(created.removed)
         return created
 
@@ -79,7 +83,7 @@ class StreamService:
             lambda found, now_us: decide.append(request, found[0], now_us),
         )
         if outcome.changed:
-            self._waiters.wake(outcome.stream.id)
+            self._changed(outcome.stream)
         return outcome
 
     async def delete(self, path: str) -> Deleted:
@@ -91,7 +95,7 @@ class StreamService:
         """
         keys = [ReadKey(path), *await self._ancestors(await self.store.load(path))]
         outcome = await self.store.transact(keys, decide.delete)
-        self._waiters.wake(outcome.stream.id)
+        self._changed(replace(outcome.stream, deleted=True))
         self._let_go(outcome.removed)
         return outcome
 
@@ -174,6 +178,13 @@ class StreamService:
             if not signal.done():
                 yield None
 
+    def observe(self, observer: Callable[[StreamState], None]) -> None:
+        """Have every committed change told: called with the stream as it is then, `deleted` if it is gone.
+
+        Observers must be quick and must not raise.
+        """
+        self._observers.append(observer)
+
     def stop(self) -> None:
         """End all live reads now; they can be resumed elsewhere."""
         self._stopping = True
@@ -200,6 +211,11 @@ class StreamService:
         except StoreFailure:
             # What is left is found and freed when the store is opened next.
             logger.exception("could not free the data of removed stream %s", stream_id)
+
+    def _changed(self, stream: StreamState) -> None:
+        self._waiters.wake(stream.id)
+        for observer in self._observers:
+            observer(stream)
 
     def _over(self, gone: asyncio.Future[None]) -> bool:
         return self._stopping or gone.done()

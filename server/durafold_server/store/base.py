@@ -136,6 +136,24 @@ class StreamStore(Protocol):
         """Free up to `limit` chunks of a removed stream's data; True when nothing is left."""
         ...
 
+    async def put_record(self, key: str, value: bytes | None) -> None:
+        """Keep a small value of the server's own (a subscription, a key) under a name; None removes it.
+
+        Durable on return, if the store is.
+
+        Raises:
+            StoreFull, StoreFailure: as `transact`.
+        """
+        ...
+
+    async def records(self, prefix: str) -> Mapping[str, bytes]:
+        """All values whose name begins with `prefix`.
+
+        Raises:
+            StoreFailure: they cannot be read.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Finish what was begun and let go of files. Idempotent."""
         ...

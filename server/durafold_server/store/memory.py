@@ -88,6 +88,7 @@ class MemoryStore:
         self._now = StrictClock(clock)
         self._streams: dict[str, StreamState] = {}
         self._logs: dict[int, _Log] = {}
+        self._records: dict[str, bytes] = {}
         self._producers: defaultdict[int, dict[str, ProducerState]] = defaultdict(dict)
 
     @property
@@ -142,6 +143,17 @@ class MemoryStore:
         self._logs.pop(stream_id, None)
         self._producers.pop(stream_id, None)
         return True
+
+    async def put_record(self, key: str, value: bytes | None) -> None:
+        """See `StreamStore`."""
+        if value is None:
+            self._records.pop(key, None)
+        else:
+            self._records[key] = value
+
+    async def records(self, prefix: str) -> Mapping[str, bytes]:
+        """See `StreamStore`."""
+        return {key: value for key, value in self._records.items() if key.startswith(prefix)}
 
     async def aclose(self) -> None:
         """See `StreamStore`."""

@@ -53,6 +53,22 @@ def check_chunk(stream_id: int, start: int, data: bytes, checksum: int) -> bytes
     return data
 
 
+def record_checksum(key: str, value: bytes) -> int:
+    """Checksum of a value of the server's own, under its name."""
+    return zlib.crc32(value, zlib.crc32(key.encode()))
+
+
+def check_record(key: str, value: bytes, checksum: int) -> bytes:
+    """The value.
+
+    Raises:
+        StoreDamaged: it does not match its checksum.
+    """
+    if record_checksum(key, value) != checksum:
+        raise StoreDamaged(f"the record {key!r} fails its checksum; restore the data directory from a copy")
+    return value
+
+
 def encode_producer(stream_id: int, producer_id: str, state: ProducerState) -> tuple[int, str, int, int, int]:
     """(stream_id, producer_id, epoch, last_seq, checksum) of a producer's row."""
     checksum = _producer_checksum(stream_id, producer_id, state)

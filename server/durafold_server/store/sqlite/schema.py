@@ -17,7 +17,7 @@ _APPLICATION_ID: Final = 0x64757261  # "dura"
 
 # stream.record and chunk.data carry checksums (see records); expires_us only speeds up the search for
 # expired streams. A chunk holds the bytes of one or more whole appends from position `start` on. Rows of
-# `garbage` are removed streams whose chunks are still to be freed.
+# `garbage` are removed streams whose chunks are still to be freed. `record` holds values of the server's own.
 # AUTOINCREMENT keeps the greatest id ever used, so that ids (and with them offsets) never repeat.
 _TABLES: Final = """
 CREATE TABLE stream(
@@ -44,6 +44,11 @@ CREATE TABLE producer(
     PRIMARY KEY(stream_id, producer_id)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE garbage(stream_id INTEGER PRIMARY KEY) STRICT;
+CREATE TABLE record(
+    key TEXT PRIMARY KEY,
+    checksum INTEGER NOT NULL,
+    value BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
 """
 
 

@@ -55,9 +55,10 @@ class _Staged:
     producers: dict[tuple[int, str], ProducerState] = field(default_factory=dict)
     chunks: dict[int, list[tuple[int, list[bytes]]]] = field(default_factory=dict)
     removed: set[int] = field(default_factory=set)
+    records: dict[str, bytes | None] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.streams or self.producers)
+        return bool(self.streams or self.producers or self.records)
 
     def add(self, write: Write) -> None:
         match write:
@@ -182,6 +183,14 @@ class SqliteStore:
         """See `StreamStore`."""
         return cast("bool", await self._group.submit(lambda _staged: self._free(stream_id, limit)))
 
+    async def put_record(self, key: str, value: bytes | None) -> None:
+        """See `StreamStore`."""
+        await self._group.submit(lambda staged: staged.records.update({key: value}))
+
+    async def records(self, prefix: str) -> Mapping[str, bytes]:
+        """See `StreamStore`."""
+        return await asyncio.to_thread(self._select_records, prefix)
+
     async def aclose(self) -> None:
         """See `StreamStore`."""
         if self._closed:
@@ -280,6 +289,14 @@ class SqliteStore:
             "INSERT OR REPLACE INTO producer VALUES(?, ?, ?, ?, ?)",
             [records.encode_producer(*place, producer) for place, producer in staged.producers.items()],
         )
+        for key, value in staged.records.items():
+            if value is None:
+                self._writer.execute("DELETE FROM record WHERE key = ?", (key,))
+            else:
+                self._writer.execute(
+                    "INSERT OR REPLACE INTO record VALUES(?, ?, ?)",
+                    (key, records.record_checksum(key, value), value),
+                )
 
     def _publish(self, staged: _Staged, chunks: list[tuple[int, int, bytes]]) -> None:
         """Make a committed batch visible: data first, so that no reader sees a tail it cannot read up to."""
@@ -334,6 +351,14 @@ class SqliteStore:
         with self._reader() as connection, schema.translated(self._file):
             rows: list[tuple[Any, ...]] = connection.execute(sql, parameters).fetchall()
         return [records.decode_stream(record, checksum) for record, checksum in rows]
+
+    def _select_records(self, prefix: str) -> Mapping[str, bytes]:
+        """On a reading thread."""
+        with self._reader() as connection, schema.translated(self._file):
+            rows: list[tuple[Any, ...]] = connection.execute(
+                "SELECT key, value, checksum FROM record WHERE substr(key, 1, ?) = ?", (len(prefix), prefix)
+            ).fetchall()
+        return {key: records.check_record(key, value, checksum) for key, value, checksum in rows}
 
     @contextlib.contextmanager
     def _reader(self) -> Iterator[apsw.Connection]:
