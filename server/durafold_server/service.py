@@ -10,7 +10,8 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from durafold_server.clock import Clock, system_clock
 from durafold_server.config import ServiceSettings

@@ -8,7 +8,8 @@ between conditions is here and nowhere else: gone → closed → body → conten
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+from msgspec.structs import replace
 
 from durafold.wire import names
 from durafold_server.protocol import forks, lifetimes, producers
@@ -36,13 +37,13 @@ from durafold_server.protocol.model import (
     SaveProducer,
     SaveStream,
     StreamState,
+    Value,
     Write,
 )
 from durafold_server.protocol.requests import AppendRequest, CreateRequest, initial_payload
 
 
-@dataclass(frozen=True, slots=True)
-class Created:
+class Created(Value, frozen=True):
     """A create request succeeded; `new` tells 201 from 200, `removed` are expired streams it replaced."""
 
     stream: StreamState
@@ -50,8 +51,7 @@ class Created:
     removed: tuple[StreamState, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(Value, frozen=True):
     """An append or close succeeded.
 
     Attributes:
@@ -71,8 +71,7 @@ class Appended:
     duplicate: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Deleted:
+class Deleted(Value, frozen=True):
     """A stream was deleted; `removed` are those whose data nobody needs any more."""
 
     stream: StreamState

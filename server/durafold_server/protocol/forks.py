@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from durafold_server.protocol.errors import Conflict, InvalidRequest, NotFound
 from durafold_server.protocol.lifetimes import is_expired

@@ -7,14 +7,22 @@ never repeats a value, so that a creation time also serves as the stream's id.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
+
+import msgspec
 
 from durafold.wire import names
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+
+
+class Value(msgspec.Struct, frozen=True, gc=False):
+    """Base of immutable values: structs are made, changed and encoded many times faster than dataclasses.
+
+    They never form cycles, so the garbage collector need not follow them.
+    """
 
 
 class Mode(Enum):
@@ -40,16 +48,14 @@ class ProducerClaim(NamedTuple):
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class ProducerState:
+class ProducerState(Value, frozen=True):
     """What is remembered of a producer on one stream: its epoch and the highest sequence number accepted."""
 
     epoch: int
     last_seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class Lifetime:
+class Lifetime(Value, frozen=True):
     """When a stream ends by itself: never, after `ttl_s` idle seconds, or at a fixed time (PROTOCOL §5.1).
 
     `expires_at` is the header's text as the client wrote it, `expires_at_us` the moment it names.
@@ -63,16 +69,14 @@ class Lifetime:
 FOREVER = Lifetime()
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(Value, frozen=True):
     """A stretch of inherited bytes: those of stream `stream_id` up to position `until` (PROTOCOL §4.2)."""
 
     stream_id: int
     until: int
 
 
-@dataclass(frozen=True, slots=True)
-class Fork:
+class Fork(Value, frozen=True):
     """Where a stream branched off.
 
     Attributes:
@@ -92,8 +96,7 @@ class Fork:
     inherited: tuple[Segment, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StreamState:
+class StreamState(Value, frozen=True):
     """One stream at one moment. Readers get it whole, so tail and closure never disagree.
 
     Attributes:
@@ -136,8 +139,7 @@ class StreamState:
         return (*self.fork.inherited, own) if self.fork else (own,)
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(Value, frozen=True):
     """The data of one append, ready to store.
 
     JSON messages are each followed by one comma, so a page is `[` + bytes without the last comma + `]`, and
@@ -165,15 +167,13 @@ class Loaded(NamedTuple):
     producer: ProducerState | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SaveStream:
+class SaveStream(Value, frozen=True):
     """Create the stream's record, or replace it."""
 
     stream: StreamState
 
 
-@dataclass(frozen=True, slots=True)
-class AppendData:
+class AppendData(Value, frozen=True):
     """Add the data of one append at `start`, the tail before it."""
 
     stream_id: int
@@ -181,8 +181,7 @@ class AppendData:
     payload: Payload
 
 
-@dataclass(frozen=True, slots=True)
-class SaveProducer:
+class SaveProducer(Value, frozen=True):
     """Remember a producer's epoch and sequence number on a stream."""
 
     stream_id: int
@@ -190,8 +189,7 @@ class SaveProducer:
     producer: ProducerState
 
 
-@dataclass(frozen=True, slots=True)
-class RemoveStream:
+class RemoveStream(Value, frozen=True):
     """Free the path; the stream's data and producers may be purged."""
 
     stream: StreamState

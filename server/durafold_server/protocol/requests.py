@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal
 from urllib.parse import quote, unquote_to_bytes
 
@@ -24,7 +23,7 @@ from durafold_server.protocol.errors import (
     ProtocolError,
 )
 from durafold_server.protocol.lifetimes import parse_lifetime
-from durafold_server.protocol.model import NO_PAYLOAD, Lifetime, Mode, Payload, ProducerClaim
+from durafold_server.protocol.model import NO_PAYLOAD, Lifetime, Mode, Payload, ProducerClaim, Value
 
 HeaderMap = Mapping[str, str]
 Query = Mapping[str, Sequence[str]]
@@ -43,8 +42,7 @@ _MAX_CONTENT_TYPE_LENGTH: Final = 256
 _MAX_SEQ_LENGTH: Final = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class ForkRequest:
+class ForkRequest(Value, frozen=True):
     """The fork headers of a create request (PROTOCOL §4.2)."""
 
     source_path: str
@@ -52,8 +50,7 @@ class ForkRequest:
     sub_offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class CreateRequest:
+class CreateRequest(Value, frozen=True):
     """PUT (PROTOCOL §5.1). `content_type` is None when the client named none."""
 
     path: str
@@ -64,8 +61,7 @@ class CreateRequest:
     fork: ForkRequest | None
 
 
-@dataclass(frozen=True, slots=True)
-class AppendRequest:
+class AppendRequest(Value, frozen=True):
     """POST (PROTOCOL §5.2). `payload` is the error instead, if the body is bad.
 
     A bad body is reported only once the stream is known to exist and to be open, because those
@@ -80,8 +76,7 @@ class AppendRequest:
     claim: ProducerClaim | None
 
 
-@dataclass(frozen=True, slots=True)
-class ReadRequest:
+class ReadRequest(Value, frozen=True):
     """GET (PROTOCOL §5.6–5.8). `offset` is the token as sent, None for the start."""
 
     path: str

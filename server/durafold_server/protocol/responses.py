@@ -5,14 +5,15 @@ Header names are lower-case bytes, as ASGI wants them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from durafold_server.protocol import caching
 from durafold_server.protocol.decide import Appended, Created
 from durafold_server.protocol.errors import ProtocolError
 from durafold_server.protocol.json_mode import page_body
-from durafold_server.protocol.model import Mode, StreamState
+from durafold_server.protocol.model import Mode, StreamState, Value
 from durafold_server.protocol.offsets import format_offset
 
 HeaderList = list[tuple[bytes, bytes]]
@@ -24,17 +25,15 @@ _NO_STORE: Final = (b"cache-control", caching.NO_STORE.encode())
 _PLAIN_TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Value, frozen=True):
     """A whole response."""
 
     status: int
-    headers: HeaderList = field(default_factory=list)
+    headers: HeaderList = msgspec.field(default_factory=list)
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class PageView:
+class PageView(Value, frozen=True):
     """A stretch of a stream as one reader gets it.
 
     Attributes:

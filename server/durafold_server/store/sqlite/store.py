@@ -12,11 +12,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import apsw
+from msgspec.structs import replace
 
 from durafold_server.clock import Clock, StrictClock, system_clock
 from durafold_server.protocol import json_mode, lifetimes
