@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import ipaddress
+import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from durafold_server.config import ServeSettings, ServiceSettings
-from durafold_server.http.app import DurableStreamsApp
+from durafold_server.http.handler import Handler
+from durafold_server.http.wire import WireServer
 from durafold_server.store.base import StoreFailure, StreamStore
 from durafold_server.store.memory import MemoryStore
 
-if TYPE_CHECKING:
-    from uvicorn import Server
-
-_SHUTDOWN_S = 5
+_SHUTDOWN_S = 4.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,10 +62,11 @@ def serve(settings: ServeSettings) -> int:
             "Listen on 127.0.0.1 and put a proxy that authenticates in front."
         )
     try:
-        listener = socket.create_server((settings.host, settings.port), backlog=2048)
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     except OSError as exc:
         return _fail(
-            f"cannot listen on {settings.host}:{settings.port} ({exc.strerror}). "
+            f"cannot listen on {settings.host}:{settings.port} ({os.strerror(exc.errno or 0)}). "
             "Choose another port with --port, or end the program that uses this one."
         )
     with listener:
@@ -73,46 +74,41 @@ def serve(settings: ServeSettings) -> int:
 
 
 def _run(settings: ServeSettings, listener: socket.socket) -> int:
-    import uvicorn
+    try:
+        import uvloop
+    except ModuleNotFoundError:  # not on Windows
+        run = asyncio.run
+    else:
+        run = uvloop.run
+    try:
+        run(_serve_until_told(settings, listener))
+    except StoreFailure as exc:
+        return _fail(str(exc))
+    return 0
 
-    app = DurableStreamsApp(
+
+async def _serve_until_told(settings: ServeSettings, listener: socket.socket) -> None:
+    """Serve until SIGINT or SIGTERM, then finish what is under way.
+
+    Raises:
+        StoreFailure: the store cannot be opened.
+    """
+    loop, told = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, told.set)
+    handler = Handler(
         lambda: open_store(settings), prefix=settings.prefix, cors=settings.cors, settings=settings.service
     )
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        lifespan="on",
-        server_header=False,
-        timeout_graceful_shutdown=_SHUTDOWN_S,
-        backlog=2048,
-    )
+    service = await handler.service()
+    server = WireServer(handler, max_body_bytes=settings.service.max_body_bytes, limits=settings.connection)
+    await server.start(listener)
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}{settings.prefix}"
-    server = _server(config, app, url, settings)
-    server.run(sockets=[listener])
-    return 0 if server.started else 1
-
-
-def _server(config: object, app: DurableStreamsApp, url: str, settings: ServeSettings) -> Server:
-    import uvicorn
-
-    class AnnouncingServer(uvicorn.Server):
-        """Says when it listens, and ends live reads before it waits for requests to finish."""
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            if self.started:
-                where = (await app.service()).store.location
-                print(f"durafold: listening on {url}, {where}", file=sys.stderr, flush=True)  # noqa: T201
-
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            app.stop()
-            await super().shutdown(sockets)
-
-    if not isinstance(config, uvicorn.Config):
-        raise TypeError(f"{settings} needs a uvicorn configuration")
-    return AnnouncingServer(config)
+    print(f"durafold: listening on {url}, {service.store.location}", file=sys.stderr, flush=True)  # noqa: T201
+    await told.wait()
+    handler.stop()
+    await server.stop(_SHUTDOWN_S)
+    await handler.aclose()
 
 
 async def open_store(settings: ServeSettings) -> StreamStore:

@@ -28,6 +28,20 @@ class ServiceSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """What one client connection may cost."""
+
+    max_head_bytes: int = field(default=64 * 1024, metadata={"help": "largest target and headers in bytes"})
+    idle_timeout_s: float = field(
+        default=30.0,
+        metadata={"help": "seconds for a request to arrive whole, and of keeping an idle connection"},
+    )
+    write_timeout_s: float = field(
+        default=30.0, metadata={"help": "seconds after which a client that does not read is cut"}
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class ServeSettings:
     """What `durafold serve` starts."""
 
@@ -38,3 +52,4 @@ class ServeSettings:
     prefix: str = DEFAULT_PREFIX
     cors: bool = True
     service: ServiceSettings = field(default_factory=ServiceSettings)
+    connection: ConnectionLimits = field(default_factory=ConnectionLimits)

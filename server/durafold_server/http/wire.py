@@ -1,0 +1,401 @@
+"""The server's own HTTP/1.1 on asyncio: what `durafold serve` runs.
+
+ASGI servers spend more time on a small request than the protocol core does. Here llhttp parses, one object
+holds a connection, and a response is one write. The same handler serves both.
+
+A connection takes one request at a time and answers in order; further pipelined requests wait. A reader that
+does not drain its socket is cut after a while, because it can resume and its data must not pile up here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import logging
+import socket
+import time
+from collections import deque
+from collections.abc import Iterable
+from email.utils import formatdate
+from typing import Final, cast
+
+import httptools
+
+from durafold_server.config import ConnectionLimits
+from durafold_server.http.exchange import BodyBuffer, Header, collect, parse_query
+from durafold_server.http.handler import Handler
+from durafold_server.protocol.errors import ProtocolError
+from durafold_server.protocol.responses import Reply
+
+logger = logging.getLogger(__name__)
+
+_STATUS_LINES: Final = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in http.HTTPStatus
+}
+_NO_BODY: Final = frozenset({204, 304})
+_MAX_PIPELINED: Final = 8
+_SWEEP_S: Final = 1.0
+
+
+class _Request:
+    """A request while it is parsed."""
+
+    __slots__ = ("body", "head_bytes", "headers", "is_http11", "method", "target")
+
+    def __init__(self, max_body_bytes: int) -> None:
+        self.method = ""
+        self.target = b""
+        self.is_http11 = True
+        self.headers: list[Header] = []
+        self.head_bytes = 0
+        self.body = BodyBuffer(max_body_bytes)
+
+
+class WireExchange:
+    """An `Exchange` on a connection of ours. The whole request is here when it begins."""
+
+    __slots__ = (
+        "_chunked",
+        "_connection",
+        "_keep_alive",
+        "_raw_query",
+        "_request",
+        "headers",
+        "method",
+        "mount",
+        "raw_path",
+    )
+
+    scheme = "http"
+
+    def __init__(self, connection: Connection, request: _Request, *, keep_alive: bool) -> None:
+        target = request.target.partition(b"?")
+        self.method = request.method
+        self.raw_path = target[0].decode("latin-1")
+        self._raw_query = target[2]
+        self.mount = ""
+        self.headers: dict[str, str] = {}
+        self._connection = connection
+        self._request = request
+        self._keep_alive = keep_alive
+        self._chunked = False
+
+    @property
+    def server(self) -> str:
+        """See `Exchange`."""
+        return self._connection.address
+
+    def read_headers(self) -> dict[str, str]:
+        """See `Exchange`."""
+        self.headers = collect(self._request.headers)
+        return self.headers
+
+    def query(self) -> dict[str, list[str]]:
+        """See `Exchange`."""
+        return parse_query(self._raw_query)
+
+    async def body(self, limit: int) -> bytes:  # noqa: ARG002 - the buffer was made with it
+        """See `Exchange`."""
+        return self._request.body.whole()
+
+    def gone(self) -> asyncio.Future[None]:
+        """See `Exchange`."""
+        return self._connection.lost
+
+    def finish(self) -> None:
+        """See `Exchange`."""
+        self._connection.answered(keep_alive=self._keep_alive)
+
+    async def reply(self, reply: Reply) -> None:
+        """See `Exchange`."""
+        body = b"" if self.method == "HEAD" else reply.body
+        length = b"" if reply.status in _NO_BODY else b"content-length: %d\r\n" % len(reply.body)
+        self._connection.write(self._head(reply.status, reply.headers, length) + body)
+        # A reader that asks for pages faster than it drains them waits here.
+        if self._connection.is_congested:
+            await self._connection.drained()
+
+    async def begin_stream(self, headers: Iterable[Header]) -> None:
+        """See `Exchange`. Chunked, so that a reader can tell an end from a cut; HTTP/1.0 has only the cut."""
+        self._chunked = self._request.is_http11
+        framing = b"transfer-encoding: chunked\r\n" if self._chunked else b""
+        self._keep_alive = self._keep_alive and self._chunked
+        self._connection.write(self._head(200, headers, framing))
+
+    async def send(self, data: bytes) -> None:
+        """See `Exchange`."""
+        self._connection.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        if self._connection.is_congested:
+            await self._connection.drained()
+
+    async def end_stream(self) -> None:
+        """See `Exchange`."""
+        if self._chunked:
+            self._connection.write(b"0\r\n\r\n")
+
+    def _head(self, status: int, headers: Iterable[Header], framing: bytes) -> bytes:
+        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        closing = b"" if self._keep_alive else b"connection: close\r\n"
+        return b"%b%b%b%b%b\r\n" % (
+            _STATUS_LINES[status],
+            lines,
+            self._connection.common_headers(),
+            framing,
+            closing,
+        )
+
+
+class Connection(asyncio.Protocol):
+    """One client connection: parses requests, runs them one after another, writes what they answer."""
+
+    def __init__(self, server: WireServer) -> None:
+        self._server = server
+        self._parser = httptools.HttpRequestParser(self)
+        self._request = _Request(0)
+        self._waiting: deque[WireExchange] = deque()
+        self._current: WireExchange | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._transport: asyncio.Transport | None = None
+        self._drain: asyncio.Future[None] | None = None
+        self._congested_since: float | None = None
+        self._reading = True
+        self._closing = False
+        self._began = server.now
+        self.lost: asyncio.Future[None] = server.loop.create_future()
+        self.address = ""
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The client has connected."""
+        # uvloop's transports are none of asyncio's classes.
+        self._transport = cast("asyncio.Transport", transport)
+        host, port = transport.get_extra_info("sockname")[:2]
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._server.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why does not matter
+        """The client has left, or was cut."""
+        self._server.connections.discard(self)
+        self._waiting.clear()
+        if not self.lost.done():
+            self.lost.set_result(None)
+        self.resume_writing()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse(400, "Upgrades are not supported.")
+        except httptools.HttpParserCallbackError as exc:
+            self._refuse_for(exc.__context__)
+        except httptools.HttpParserError:
+            self._refuse(400, "This is not HTTP/1.1.")
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than we write."""
+        self._congested_since = self._server.now
+
+    def resume_writing(self) -> None:
+        """The client's socket has room again."""
+        self._congested_since = None
+        if self._drain is not None and not self._drain.done():
+            self._drain.set_result(None)
+
+    # httptools
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._request = _Request(self._server.max_body_bytes)
+        self._began = self._server.now
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the request's target."""
+        self._request.target += url
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header."""
+        self._request.headers.append((name.lower(), value))
+        self._count(len(name) + len(value))
+
+    def on_headers_complete(self) -> None:
+        """The head is complete."""
+        request = self._request
+        request.method = self._parser.get_method().decode("latin-1")
+        request.is_http11 = self._parser.get_http_version() == "1.1"
+        for name, value in request.headers:
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._request.body.add(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        exchange = WireExchange(self, self._request, keep_alive=self._parser.should_keep_alive())
+        if self._current is not None:
+            self._waiting.append(exchange)
+            if len(self._waiting) >= _MAX_PIPELINED:
+                self._pause_reading()
+        else:
+            self._begin(exchange)
+
+    # for WireExchange and WireServer
+
+    @property
+    def is_congested(self) -> bool:
+        """Whether what was written waits for the client to read."""
+        return self._congested_since is not None
+
+    def common_headers(self) -> bytes:
+        """Headers that every response carries."""
+        return self._server.common_headers
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes for the client; those for a client that has left are dropped."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    async def drained(self) -> None:
+        """Until the client's socket has room again, or the client has left."""
+        if self._congested_since is None:
+            return
+        if self._drain is None or self._drain.done():
+            self._drain = self._server.loop.create_future()
+        await self._drain
+
+    def answered(self, *, keep_alive: bool) -> None:
+        """The current request is done: take the next, or close."""
+        self._current = None
+        self._began = self._server.now
+        if self._closing or not keep_alive:
+            self.close()
+        elif self._waiting:
+            self._begin(self._waiting.popleft())
+            self._resume_reading()
+
+    def close(self) -> None:
+        """Close once everything written has been sent."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def finish_soon(self) -> None:
+        """Close now if idle, else after the current request."""
+        self._closing = True
+        if self._current is None:
+            self.close()
+
+    def abort(self) -> None:
+        """Cut the connection without waiting for anything."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def cut_if_stalled(self, limits: ConnectionLimits) -> None:
+        """Cut a client that does not read, or that does not finish its request."""
+        now = self._server.now
+        if self._congested_since is not None:
+            if now - self._congested_since > limits.write_timeout_s:
+                self.abort()
+        elif self._current is None and now - self._began > limits.idle_timeout_s:
+            self.close()
+
+    def _begin(self, exchange: WireExchange) -> None:
+        self._current = exchange
+        self._task = self._server.loop.create_task(self._server.handler.serve(exchange))
+        self._task.add_done_callback(self._report)
+
+    def _report(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a request failed", exc_info=error)
+            self.abort()
+
+    def _count(self, size: int) -> None:
+        self._request.head_bytes += size
+        if self._request.head_bytes > self._server.limits.max_head_bytes:
+            raise _HeadTooLarge
+
+    def _refuse_for(self, reason: BaseException | None) -> None:
+        """Answer a request that a callback of the parser gave up on."""
+        if isinstance(reason, _HeadTooLarge):
+            self._refuse(431, "The request's head is too large.")
+        elif isinstance(reason, ProtocolError):
+            self._refuse(reason.status, reason.message)
+        else:
+            logger.error("a request could not be taken in", exc_info=reason)
+            self.abort()
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer what cannot be parsed, and hang up: where the next request begins is anybody's guess."""
+        body = f"{message}\n".encode()
+        self.write(
+            b"%bcontent-type: text/plain; charset=utf-8\r\n%bcontent-length: %d\r\n"
+            b"connection: close\r\n\r\n%b" % (_STATUS_LINES[status], self.common_headers(), len(body), body)
+        )
+        self.close()
+
+    def _pause_reading(self) -> None:
+        if self._reading and self._transport is not None:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if not self._reading and self._transport is not None and not self._transport.is_closing():
+            self._reading = True
+            self._transport.resume_reading()
+
+
+class _HeadTooLarge(Exception):
+    """The request's target and headers exceed the limit."""
+
+
+class WireServer:
+    """Listens, and serves every connection with one handler.
+
+    Args:
+        handler: answers requests.
+        max_body_bytes: of one request.
+        limits: of one connection.
+    """
+
+    def __init__(self, handler: Handler, *, max_body_bytes: int, limits: ConnectionLimits) -> None:
+        self.handler = handler
+        self.max_body_bytes = max_body_bytes
+        self.limits = limits
+        self.connections: set[Connection] = set()
+        self.loop = asyncio.get_running_loop()
+        self.now = time.monotonic()
+        self.common_headers = b""
+        self._listener: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    async def start(self, listener: socket.socket) -> None:
+        """Accept connections on a bound socket."""
+        self._sweep()
+        self._listener = await self.loop.create_server(lambda: Connection(self), sock=listener, backlog=2048)
+
+    async def stop(self, timeout_s: float) -> None:
+        """Accept no more, let what is under way finish for up to `timeout_s` seconds, then cut the rest."""
+        if self._listener is not None:
+            self._listener.close()
+        for connection in list(self.connections):
+            connection.finish_soon()
+        if self.connections:
+            await asyncio.wait([connection.lost for connection in self.connections], timeout=timeout_s)
+        for connection in list(self.connections):
+            connection.abort()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+
+    def _sweep(self) -> None:
+        """Once a second: the time of day for responses, and an eye on stalled clients."""
+        self.now = time.monotonic()
+        date = b"date: %b\r\n" % formatdate(usegmt=True).encode()
+        self.common_headers = date + b"".join(
+            [b"%b: %b\r\n" % header for header in self.handler.extra_headers]
+        )
+        for connection in list(self.connections):
+            connection.cut_if_stalled(self.limits)
+        self._sweeper = self.loop.call_later(_SWEEP_S, self._sweep)
