@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
-
-from msgspec.structs import replace
+from collections.abc import Callable
 
 from durafold_server.clock import Clock, system_clock
 from durafold_server.config import ServiceSettings
@@ -22,6 +20,7 @@ from durafold_server.protocol.model import Mode, ReadKey, StreamState
 from durafold_server.protocol.offsets import is_now, is_start, parse_offset
 from durafold_server.protocol.requests import AppendRequest, CreateRequest, ForkRequest, ReadRequest
 from durafold_server.protocol.responses import PageView
+from durafold_server.readers import LiveReaders
 from durafold_server.store.base import NotABoundary, StoreFailure, StreamStore
 from durafold_server.waiters import Waiters, wait_for
 
@@ -37,6 +36,11 @@ class StreamService:
         store: where streams are kept; closed by `aclose`.
         settings: time-outs and limits.
         clock: microseconds since 1970, for expiry.
+
+    Attributes:
+        store: where streams are kept.
+        settings: time-outs and limits.
+        readers: those who follow streams, told of every change.
     """
 
     def __init__(
@@ -49,6 +53,12 @@ class StreamService:
         self._stopping = False
         self._purges: set[asyncio.Task[None]] = set()
         self._observers: list[Callable[[StreamState], None]] = []
+        self.readers = LiveReaders(
+            self._look,
+            self._view,
+            tick_s=min(1.0, self.settings.heartbeat_s, self.settings.sse_max_age_s),
+        )
+        store.observe(self._changed)
 
     async def create(self, request: CreateRequest) -> Created:
         """PUT (PROTOCOL §5.1, §4.2).
@@ -66,8 +76,6 @@ class StreamService:
         created = await self.store.transact(
             keys, lambda found, now_us: decide.create(request, found, now_us, fork_at=fork_at)
         )
-        if created.new:
-            self._changed(created.stream)
         self._let_go(created.removed)
         return created
 
@@ -79,13 +87,10 @@ class StreamService:
             StoreFailure: see `StreamStore.transact`.
         """
         producer_id = request.claim.producer_id if request.claim else None
-        outcome = await self.store.transact(
+        return await self.store.transact(
             (ReadKey(request.path, producer_id),),
             lambda found, now_us: decide.append(request, found[0], now_us),
         )
-        if outcome.changed:
-            self._changed(outcome.stream)
-        return outcome
 
     async def delete(self, path: str) -> Deleted:
         """DELETE (PROTOCOL §5.4).
@@ -96,7 +101,6 @@ class StreamService:
         """
         keys = [ReadKey(path), *await self._ancestors(await self.store.load(path))]
         outcome = await self.store.transact(keys, decide.delete)
-        self._changed(replace(outcome.stream, deleted=True))
         self._let_go(outcome.removed)
         return outcome
 
@@ -146,38 +150,21 @@ class StreamService:
             await wait_for({signal, gone}, min(remaining_s, self._until_expiry_s(stream)))
             await self._renew(stream)
 
-    async def follow(
-        self, request: ReadRequest, gone: asyncio.Future[None]
-    ) -> AsyncGenerator[PageView | None]:
-        """GET with `live=sse` (PROTOCOL §5.8): pages as they come, None after each heartbeat of silence.
+    async def begin_following(self, request: ReadRequest) -> tuple[StreamState, int]:
+        """GET with `live=sse` (PROTOCOL §5.8): the stream and the position to follow it from.
 
-        The first page comes at once, even if it is empty; the last one is `closed`. Ends when the stream is
-        closed or gone, the client has left, or the server stops.
+        What comes then is pushed to a reader that is attached to `readers`.
 
         Raises:
-            ProtocolError, StoreFailure: as `read`, before the first page.
+            ProtocolError, StoreFailure: as `read`.
         """
         stream = await self._visit(request.path)
         position = locate(stream, request.offset)
-        first = True
-        while not self._over(gone):
-            signal = self._waiters.register(stream.id)
-            latest = await self.store.load(request.path)
-            if latest is None or latest.id != stream.id or not self._is_alive(latest):
-                return
-            stream = latest
-            if first or stream.tail > position or stream.closed:
-                view = await self._view(stream, position)
-                yield view
-                first = False
-                position = view.end
-                if view.closed:
-                    return
-                continue
-            await wait_for({signal, gone}, min(self.settings.heartbeat_s, self._until_expiry_s(stream)))
-            await self._renew(stream)
-            if not signal.done():
-                yield None
+        if stream.mode is Mode.JSON and position not in (stream.start, stream.tail):
+            await self._view(
+                stream, position
+            )  # refuses a position inside a message while a status can say so
+        return stream, position
 
     def observe(self, observer: Callable[[StreamState], None]) -> None:
         """Have every committed change told: called with the stream as it is then, `deleted` if it is gone.
@@ -190,6 +177,7 @@ class StreamService:
         """End all live reads now; they can be resumed elsewhere."""
         self._stopping = True
         self._waiters.wake_all()
+        self.readers.stop()
 
     async def aclose(self) -> None:
         """Stop, and close the store."""
@@ -215,8 +203,17 @@ class StreamService:
 
     def _changed(self, stream: StreamState) -> None:
         self._waiters.wake(stream.id)
+        self.readers.changed(stream.id)
         for observer in self._observers:
             observer(stream)
+
+    async def _look(self, path: str, stream_id: int) -> StreamState | None:
+        """The stream that a live reader follows, if it is still there; renews its TTL."""
+        stream = await self.store.load(path)
+        if stream is None or stream.id != stream_id or not self._is_alive(stream):
+            return None
+        await self._renew(stream)
+        return stream
 
     def _over(self, gone: asyncio.Future[None]) -> bool:
         return self._stopping or gone.done()

@@ -143,7 +143,23 @@ def create_app(
 class AsgiExchange:
     """An `Exchange` over what ASGI gives."""
 
-    __slots__ = ("_extra", "_gone", "_receive", "_scope", "_send", "headers", "method", "mount", "raw_path")
+    __slots__ = (
+        "_ended",
+        "_extra",
+        "_gone",
+        "_has_room",
+        "_is_sending",
+        "_left",
+        "_news",
+        "_receive",
+        "_scope",
+        "_send",
+        "_unsent",
+        "headers",
+        "method",
+        "mount",
+        "raw_path",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, extra_headers: Headers) -> None:
         raw_path = scope.get("raw_path")
@@ -156,6 +172,12 @@ class AsgiExchange:
         self._send = send
         self._extra = extra_headers
         self._gone: asyncio.Task[None] | None = None
+        self._has_room: Callable[[], None] | None = None
+        self._news = asyncio.Event()
+        self._unsent: list[bytes] = []
+        self._is_sending = False
+        self._ended = False
+        self._left = False
 
     @property
     def scheme(self) -> str:
@@ -209,17 +231,55 @@ class AsgiExchange:
         body = b"" if self.method == "HEAD" else reply.body
         await self._send({"type": "http.response.body", "body": body})
 
-    async def begin_stream(self, headers: Iterable[Header]) -> None:
+    async def begin_stream(
+        self, headers: Iterable[Header], *, has_room: Callable[[], None], has_left: Callable[[], None]
+    ) -> None:
         """See `Exchange`."""
+        self._has_room = has_room
+        self.gone().add_done_callback(lambda _: self._leave(has_left))
         await self._send({"type": "http.response.start", "status": 200, "headers": [*headers, *self._extra]})
 
-    async def send(self, data: bytes) -> None:
-        """See `Exchange`."""
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+    @property
+    def is_congested(self) -> bool:
+        """See `Exchange`. What the web server has taken counts as read: it waits for the socket."""
+        return bool(self._unsent) or self._is_sending
 
-    async def end_stream(self) -> None:
+    def write(self, data: bytes) -> None:
         """See `Exchange`."""
+        self._unsent.append(data)
+        self._news.set()
+
+    def end_stream(self) -> None:
+        """See `Exchange`."""
+        self._ended = True
+        self._news.set()
+
+    async def streamed(self) -> None:
+        """See `Exchange`. ASGI can only be written to from here."""
+        while not (self._ended and not self._unsent):
+            await self._news.wait()
+            self._news.clear()
+            if self._left:
+                return
+            await self._send_unsent()
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_unsent(self) -> None:
+        data, self._unsent = b"".join(self._unsent), []
+        if not data:
+            return
+        self._is_sending = True
+        try:
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        finally:
+            self._is_sending = False
+        if self._has_room is not None:
+            self._has_room()
+
+    def _leave(self, has_left: Callable[[], None]) -> None:
+        self._left = True
+        has_left()
+        self._news.set()
 
     async def _until_gone(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol, TypeAlias
 from urllib.parse import unquote_plus
 
@@ -79,16 +79,33 @@ class Exchange(Protocol):
         """Send a whole response."""
         ...
 
-    async def begin_stream(self, headers: Iterable[Header]) -> None:
-        """Begin a response of unknown length."""
+    async def begin_stream(
+        self, headers: Iterable[Header], *, has_room: Callable[[], None], has_left: Callable[[], None]
+    ) -> None:
+        """Begin a response of unknown length.
+
+        Args:
+            headers: of the response.
+            has_room: called when the client, having been congested, can take more.
+            has_left: called when the client has left, or was cut.
+        """
         ...
 
-    async def send(self, data: bytes) -> None:
-        """Send a part; returns when the client's socket has room again."""
+    @property
+    def is_congested(self) -> bool:
+        """Whether what was written still waits for the client to read it."""
         ...
 
-    async def end_stream(self) -> None:
-        """The response is complete."""
+    def write(self, data: bytes) -> None:
+        """Queue a part of a response; look at `is_congested` first, since nothing else bounds the queue."""
+        ...
+
+    def end_stream(self) -> None:
+        """The response is complete. Idempotent."""
+        ...
+
+    async def streamed(self) -> None:
+        """See the response off: returns when nothing more needs this task, which may be at once."""
         ...
 
 

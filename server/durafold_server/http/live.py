@@ -1,27 +1,22 @@
-"""Drives an SSE response: pages from the service, encoded once for all readers at the same place."""
+"""SSE responses: pages as the service pushes them, encoded once for all readers at the same place."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import random
 import time
 
 from durafold.wire.control import ControlEvent
 from durafold.wire.offsets import Offset
 from durafold_server.clock import Clock
+from durafold_server.config import ServiceSettings
 from durafold_server.http.exchange import Exchange
 from durafold_server.protocol import sse
 from durafold_server.protocol.cursors import later_cursor, next_cursor
-from durafold_server.protocol.errors import ProtocolError
 from durafold_server.protocol.model import Mode
 from durafold_server.protocol.offsets import format_offset
 from durafold_server.protocol.requests import ReadRequest
 from durafold_server.protocol.responses import PageView, event_stream
 from durafold_server.service import StreamService
-from durafold_server.store.base import StoreFailure
-
-logger = logging.getLogger(__name__)
 
 _FrameKey = tuple[int, int, int, bool, bool, str]
 _MAX_FRAMES = 256
@@ -58,44 +53,83 @@ async def serve_events(
     Raises:
         ProtocolError, StoreFailure: before anything was sent.
     """
-    deadline = time.monotonic() + service.settings.sse_max_age_s
-    reader = _Reader(next_cursor(clock(), request.cursor, random.random()))  # noqa: S311
-    started = False
-    try:
-        async with contextlib.aclosing(service.follow(request, exchange.gone())) as views:
-            async for view in views:
-                if view is None:
-                    await exchange.send(sse.HEARTBEAT)
-                else:
-                    if not started:
-                        await exchange.begin_stream(event_stream(view.stream))
-                        started = True
-                    await exchange.send(reader.frame(view, frames, clock()))
-                if time.monotonic() >= deadline:
-                    break
-    except (ProtocolError, StoreFailure):
-        if not started:
-            raise
-        # Too late for a status. The connection ends, and the client meets the error when it resumes.
-        logger.exception("live read of %s ended early", request.path)
-    if started:
-        await exchange.end_stream()
+    stream, position = await service.begin_following(request)
+    cursor = next_cursor(clock(), request.cursor, random.random())  # noqa: S311
+    reader = EventReader(exchange, frames, clock, service.settings, position=position, cursor=cursor)
+
+    def has_room() -> None:
+        service.readers.changed(stream.id)
+
+    def has_left() -> None:
+        service.readers.detach(stream.id, reader)
+
+    await exchange.begin_stream(event_stream(stream), has_room=has_room, has_left=has_left)
+    service.readers.attach(stream, reader)
+    await exchange.streamed()
 
 
-class _Reader:
-    """What one connection remembers between events: its cursor, and the bytes of an incomplete character."""
+class EventReader:
+    """A `LiveReader` at the other end of an SSE connection."""
 
-    __slots__ = ("_cursor", "_held")
+    __slots__ = (
+        "_clock",
+        "_cursor",
+        "_ends_at_s",
+        "_exchange",
+        "_frames",
+        "_heartbeat_s",
+        "_held",
+        "_sent_at_s",
+        "greeted",
+        "position",
+    )
 
-    def __init__(self, cursor: str) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        frames: Frames,
+        clock: Clock,
+        settings: ServiceSettings,
+        *,
+        position: int,
+        cursor: str,
+    ) -> None:
+        self.position = position
+        self.greeted = False
+        self._exchange = exchange
+        self._frames = frames
+        self._clock = clock
         self._cursor = cursor
         self._held = b""
+        self._heartbeat_s = settings.heartbeat_s
+        self._sent_at_s = time.monotonic()
+        self._ends_at_s = self._sent_at_s + settings.sse_max_age_s
 
-    def frame(self, view: PageView, frames: Frames, now_us: int) -> bytes:
-        self._cursor = later_cursor(now_us, self._cursor)
+    @property
+    def is_ready(self) -> bool:
+        """See `LiveReader`."""
+        return not self._exchange.is_congested
+
+    def push(self, view: PageView) -> None:
+        """See `LiveReader`."""
+        self.position = view.end
+        self.greeted = True
+        self._cursor = later_cursor(self._clock(), self._cursor)
         if view.stream.mode is Mode.TEXT and (view.data or self._held):
             view = self._whole_characters(view)
-        return frames.encode(view, self._cursor)
+        self._sent_at_s = time.monotonic()
+        self._exchange.write(self._frames.encode(view, self._cursor))
+
+    def tick(self, now_s: float) -> bool:
+        """See `LiveReader`."""
+        if now_s - self._sent_at_s >= self._heartbeat_s and self.is_ready:
+            self._sent_at_s = now_s
+            self._exchange.write(sse.HEARTBEAT)
+        return now_s < self._ends_at_s
+
+    def end(self) -> None:
+        """See `LiveReader`."""
+        self._exchange.end_stream()
 
     def _whole_characters(self, view: PageView) -> PageView:
         """The page without an incomplete last character, which waits for its rest (or the stream's end)."""

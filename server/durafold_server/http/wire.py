@@ -15,7 +15,7 @@ import logging
 import socket
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from typing import Final, cast
 
@@ -57,6 +57,8 @@ class WireExchange:
     __slots__ = (
         "_chunked",
         "_connection",
+        "_is_done",
+        "_is_streaming",
         "_keep_alive",
         "_raw_query",
         "_request",
@@ -79,6 +81,8 @@ class WireExchange:
         self._request = request
         self._keep_alive = keep_alive
         self._chunked = False
+        self._is_streaming = False
+        self._is_done = False
 
     @property
     def server(self) -> str:
@@ -103,8 +107,10 @@ class WireExchange:
         return self._connection.lost
 
     def finish(self) -> None:
-        """See `Exchange`."""
-        self._connection.answered(keep_alive=self._keep_alive)
+        """See `Exchange`. A stream goes on by itself, and ends the exchange when it ends."""
+        if not self._is_streaming and not self._is_done:
+            self._is_done = True
+            self._connection.answered(keep_alive=self._keep_alive)
 
     async def reply(self, reply: Reply) -> None:
         """See `Exchange`."""
@@ -115,23 +121,38 @@ class WireExchange:
         if self._connection.is_congested:
             await self._connection.drained()
 
-    async def begin_stream(self, headers: Iterable[Header]) -> None:
+    async def begin_stream(
+        self, headers: Iterable[Header], *, has_room: Callable[[], None], has_left: Callable[[], None]
+    ) -> None:
         """See `Exchange`. Chunked, so that a reader can tell an end from a cut; HTTP/1.0 has only the cut."""
+        self._is_streaming = True
         self._chunked = self._request.is_http11
-        framing = b"transfer-encoding: chunked\r\n" if self._chunked else b""
         self._keep_alive = self._keep_alive and self._chunked
+        self._connection.has_room = has_room
+        self._connection.lost.add_done_callback(lambda _: has_left())
+        framing = b"transfer-encoding: chunked\r\n" if self._chunked else b""
         self._connection.write(self._head(200, headers, framing))
 
-    async def send(self, data: bytes) -> None:
+    @property
+    def is_congested(self) -> bool:
+        """See `Exchange`."""
+        return self._connection.is_congested
+
+    def write(self, data: bytes) -> None:
         """See `Exchange`."""
         self._connection.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
-        if self._connection.is_congested:
-            await self._connection.drained()
 
-    async def end_stream(self) -> None:
+    def end_stream(self) -> None:
         """See `Exchange`."""
-        if self._chunked:
-            self._connection.write(b"0\r\n\r\n")
+        if self._is_streaming:
+            self._is_streaming, self._is_done = False, True
+            self._connection.has_room = None
+            if self._chunked:
+                self._connection.write(b"0\r\n\r\n")
+            self._connection.answered(keep_alive=self._keep_alive)
+
+    async def streamed(self) -> None:
+        """See `Exchange`. The connection lives on without a task."""
 
     def _head(self, status: int, headers: Iterable[Header], framing: bytes) -> bytes:
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
@@ -162,6 +183,7 @@ class Connection(asyncio.Protocol):
         self._closing = False
         self._began = server.now
         self.lost: asyncio.Future[None] = server.loop.create_future()
+        self.has_room: Callable[[], None] | None = None
         self.address = ""
 
     # asyncio.Protocol
@@ -187,7 +209,8 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._refuse(400, "Upgrades are not supported.")
+            # RFC 9110 §7.8: an offer to upgrade may be ignored. llhttp reads no further after one.
+            self.finish_soon()
         except httptools.HttpParserCallbackError as exc:
             self._refuse_for(exc.__context__)
         except httptools.HttpParserError:
@@ -202,6 +225,8 @@ class Connection(asyncio.Protocol):
         self._congested_since = None
         if self._drain is not None and not self._drain.done():
             self._drain.set_result(None)
+        if self.has_room is not None:
+            self.has_room()
 
     # httptools
 

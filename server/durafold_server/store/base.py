@@ -6,7 +6,7 @@ durable, all or none. The service above it turns requests into decisions and wak
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -89,6 +89,14 @@ class StreamStore(Protocol):
             ProtocolError: whatever `decide` raises; nothing was written, and others in the batch go on.
             StoreFull: nothing was written.
             StoreFailure: whether it was written is unknown.
+        """
+        ...
+
+    def observe(self, observer: Callable[[StreamState], None]) -> None:
+        """Have every committed change of a stream told: its tail, its closure, its end.
+
+        Called on the event loop with the stream as it is then (`deleted` if it is gone), once for a batch
+        of changes, before `transact` returns. Must be quick and must not raise.
         """
         ...
 

@@ -30,7 +30,10 @@ class Job(Generic[T]):
     error: BaseException | None = None
 
 
-Commit = Callable[[Sequence[Job[T]]], None]
+Announce = Callable[[], None]
+"""Tells the event loop's side of a committed batch, before those who submitted it hear of it."""
+
+Commit = Callable[[Sequence[Job[T]]], Announce | None]
 """Carries out a batch: sets each job's result or error. What it raises is the error of all of them."""
 
 
@@ -92,19 +95,22 @@ class GroupCommit(Generic[T]):
         return batch
 
     def _carry_out(self, batch: list[Job[T]]) -> None:
+        announce: Announce | None = None
         try:
-            self._commit(batch)
+            announce = self._commit(batch)
         except BaseException as exc:  # noqa: BLE001 - whatever it is, every caller must hear of it
             for job in batch:
                 job.error = exc
         try:
-            self._loop.call_soon_threadsafe(_resolve, batch)
+            self._loop.call_soon_threadsafe(_resolve, batch, announce)
         except RuntimeError:
             # The loop is closed: nobody is left to tell.
             self._stopped = True
 
 
-def _resolve(batch: list[Job[T]]) -> None:
+def _resolve(batch: list[Job[T]], announce: Announce | None) -> None:
+    if announce is not None:
+        announce()
     for job in batch:
         if job.future.done():
             continue

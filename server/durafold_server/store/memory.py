@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from durafold_server.clock import Clock, StrictClock, system_clock
-from durafold_server.protocol import lifetimes
+from durafold_server.protocol import json_mode, lifetimes
 from durafold_server.protocol.model import (
     AppendData,
     Decide,
@@ -56,8 +56,14 @@ class _Log:
             self._open = bytearray()
 
     def is_boundary(self, position: int) -> bool:
+        """Whether a JSON message ends at `position`; it may lie inside an append of several."""
         index = bisect_left(self._ends, position)
-        return position == self.base or (index < len(self._ends) and self._ends[index] == position)
+        if index == len(self._ends):
+            return position == self.base
+        if position in (self.base, self._ends[index]):
+            return True
+        start = self._ends[index - 1] if index else self.base
+        return json_mode.is_boundary(self.read(start, self._ends[index], 1), position - start)
 
     def read(self, after: int, until: int, max_bytes: int) -> bytes:
         end = self._page_end(after, until, max_bytes)
@@ -90,6 +96,7 @@ class MemoryStore:
         self._streams: dict[str, StreamState] = {}
         self._logs: dict[int, _Log] = {}
         self._records: dict[str, bytes] = {}
+        self._observers: list[Callable[[StreamState], None]] = []
         self._producers: defaultdict[int, dict[str, ProducerState]] = defaultdict(dict)
 
     @property
@@ -107,7 +114,13 @@ class MemoryStore:
         decision = decide([self._load(key) for key in keys], self._now())
         for write in decision.writes:
             self._apply(write)
+        for write in decision.writes:
+            self._announce(write)
         return decision.result
+
+    def observe(self, observer: Callable[[StreamState], None]) -> None:
+        """See `StreamStore`."""
+        self._observers.append(observer)
 
     async def load(self, path: str) -> StreamState | None:
         """See `StreamStore`."""
@@ -165,6 +178,17 @@ class MemoryStore:
             return Loaded(stream)
         known = self._producers.get(stream.id)
         return Loaded(stream, known.get(key.producer_id) if known else None)
+
+    def _announce(self, write: Write) -> None:
+        match write:
+            case SaveStream(stream):
+                changed = stream
+            case RemoveStream(stream):
+                changed = replace(stream, deleted=True)
+            case _:
+                return
+        for observer in self._observers:
+            observer(changed)
 
     def _apply(self, write: Write) -> None:
         match write:

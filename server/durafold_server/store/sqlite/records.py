@@ -98,6 +98,8 @@ def _producer_checksum(stream_id: int, producer_id: str, state: ProducerState) -
 
 
 def _expires_us(stream: StreamState) -> int | None:
+    if stream.deleted:
+        return None  # it ends with its last fork, not by itself
     if stream.lifetime.ttl_s is not None:
         return stream.used_us + stream.lifetime.ttl_s * US_PER_S
     return stream.lifetime.expires_at_us

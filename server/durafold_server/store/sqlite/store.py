@@ -13,6 +13,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,7 +37,7 @@ from durafold_server.protocol.model import (
     Write,
 )
 from durafold_server.store.base import NotABoundary, Page, StoreCapabilities, StoreFailure
-from durafold_server.store.group_commit import GroupCommit, Job
+from durafold_server.store.group_commit import Announce, GroupCommit, Job
 from durafold_server.store.sqlite import records, schema
 from durafold_server.store.sqlite.lock import DirectoryLock
 from durafold_server.store.sqlite.tail_cache import TailCache
@@ -100,6 +101,7 @@ class SqliteStore:
         self._used: dict[str, int] = {}  # reads not yet written down, for the sliding TTL
         self._tails = TailCache()
         self._readers: list[apsw.Connection] = []
+        self._observers: list[Callable[[StreamState], None]] = []
         self._group: GroupCommit[_Work] = GroupCommit(self._commit, name="durafold-writer")
         self._housekeeping = asyncio.get_running_loop().create_task(self._keep_house())
         self._closed = False
@@ -139,6 +141,10 @@ class SqliteStore:
             return decision.result
 
         return cast("R", await self._group.submit(work))
+
+    def observe(self, observer: Callable[[StreamState], None]) -> None:
+        """See `StreamStore`."""
+        self._observers.append(observer)
 
     async def load(self, path: str) -> StreamState | None:
         """See `StreamStore`. A stream not used since the start is fetched through the writer, in order."""
@@ -210,16 +216,18 @@ class SqliteStore:
 
     # What follows runs on the writer thread.
 
-    def _commit(self, jobs: Sequence[Job[_Work]]) -> None:
+    def _commit(self, jobs: Sequence[Job[_Work]]) -> Announce | None:
         staged = _Staged()
         for job in jobs:
             try:
                 job.result = job.work(staged)
             except Exception as exc:  # noqa: BLE001 - a refusal is this job's alone; the others go on
                 job.error = exc
-        if staged:
-            chunks = self._write(staged)
-            self._publish(staged, chunks)
+        if not staged:
+            return None
+        chunks = self._write(staged)
+        changed = self._publish(staged, chunks)
+        return partial(self._announce, changed)
 
     def _look(self, key: ReadKey, staged: _Staged) -> Loaded:
         stream = self._look_at_stream(key.path, staged)
@@ -299,18 +307,28 @@ class SqliteStore:
                     (key, records.record_checksum(key, value), value),
                 )
 
-    def _publish(self, staged: _Staged, chunks: list[tuple[int, int, bytes]]) -> None:
-        """Make a committed batch visible: data first, so that no reader sees a tail it cannot read up to."""
+    def _publish(self, staged: _Staged, chunks: list[tuple[int, int, bytes]]) -> list[StreamState]:
+        """Make a committed batch visible: data first, so that no reader sees a tail it cannot read up to.
+
+        Returns the streams that look different now.
+        """
+        changed: list[StreamState] = []
         for stream_id, start, data in chunks:
             self._tails.append(stream_id, start, data)
         for path, stream in staged.streams.items():
+            before = self._streams.get(path)
+            if before is not None and (stream is None or stream.id != before.id):
+                changed.append(replace(before, deleted=True))
             if stream is None:
                 self._streams.pop(path, None)
                 self._used.pop(path, None)
-            else:
-                self._streams[path] = stream
+                continue
+            self._streams[path] = stream
+            if before is None or _looks_different(stream, before):
+                changed.append(stream)
         for stream_id in staged.removed:
             self._tails.forget(stream_id)
+        return changed
 
     def _free(self, stream_id: int, limit: int) -> bool:
         with schema.translated(self._file):
@@ -324,6 +342,12 @@ class SqliteStore:
             self._writer.execute("DELETE FROM producer WHERE stream_id = ?", (stream_id,))
             self._writer.execute("DELETE FROM garbage WHERE stream_id = ?", (stream_id,))
             return True
+
+    def _announce(self, changed: Sequence[StreamState]) -> None:
+        """On the event loop, before those who caused the changes hear that they are committed."""
+        for stream in changed:
+            for observer in self._observers:
+                observer(stream)
 
     # What follows runs on the event loop or, where it says so, on a reading thread.
 
@@ -397,6 +421,10 @@ class SqliteStore:
             for path, used_us in noted.items():
                 if self._used.get(path) == used_us:
                     del self._used[path]
+
+
+def _looks_different(one: StreamState, other: StreamState) -> bool:
+    return (one.id, one.tail, one.closed, one.deleted) != (other.id, other.tail, other.closed, other.deleted)
 
 
 def _just_look(found: Sequence[Loaded], _now_us: int) -> Decision[StreamState | None]:
