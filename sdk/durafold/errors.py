@@ -22,6 +22,9 @@
     │   ├── TooManyRequests         429
     │   ├── ServerUnavailable       5xx
     │   └── FencedError             403, a newer epoch owns this producer id
+    ├── ProducerError               an idempotent producer, apart from what the server says
+    │   ├── BufferFull              too much waits to be sent already
+    │   └── ProducerClosed          it was closed
     └── StateError                  the state layer
         ├── ActionRejected          the reducer said `Reject` when the action was folded
         ├── ActionLost              the stream was deleted before the action was confirmed
@@ -38,6 +41,7 @@ __all__ = [
     "ActionLost",
     "ActionRejected",
     "BadRequest",
+    "BufferFull",
     "ConfigurationError",
     "ConflictError",
     "ConnectFailed",
@@ -47,6 +51,8 @@ __all__ = [
     "InvalidAction",
     "MalformedResponse",
     "PayloadTooLarge",
+    "ProducerClosed",
+    "ProducerError",
     "ProviderClosed",
     "SequenceConflict",
     "ServerRefused",
@@ -307,6 +313,24 @@ class FencedError(ServerRefused):
     ) -> None:
         super().__init__(message, status=status, stream=stream, hint=hint)
         self.current_epoch = current_epoch
+
+
+class ProducerError(DurafoldError):
+    """An idempotent producer cannot take or deliver a message."""
+
+    code = "producer"
+
+
+class BufferFull(ProducerError):
+    """The messages that wait to be sent fill the producer's buffer; this one was not taken."""
+
+    code = "buffer_full"
+
+
+class ProducerClosed(ProducerError):
+    """The producer was closed, or was cancelled before the message was confirmed."""
+
+    code = "producer_closed"
 
 
 class StateError(DurafoldError):

@@ -1,0 +1,298 @@
+"""`Follower`: does what the machine in `read_state` asks for."""
+
+from __future__ import annotations
+
+import binascii
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Self, TypeAlias, assert_never
+
+import anyio
+
+from durafold.client import replies
+from durafold.client.exchange import Reply, Request
+from durafold.client.read_state import (
+    Answered,
+    Control,
+    Data,
+    Ended,
+    Event,
+    Fail,
+    Failed,
+    Fetch,
+    Finish,
+    Interrupted,
+    LiveChoice,
+    NoEventStream,
+    Opened,
+    OpenSse,
+    Pause,
+    ReadState,
+    ReadStatus,
+    Receive,
+    Rested,
+    advance,
+    next_action,
+    status,
+)
+from durafold.client.refusals import error_of
+from durafold.client.settings import ClientSettings
+from durafold.client.transport import ServerEvent, SseConnection, Transport
+from durafold.client.values import Page
+from durafold.errors import DurafoldError, MalformedResponse, TransportError
+from durafold.wire import names
+from durafold.wire.control import decode_control
+from durafold.wire.offsets import Offset
+
+__all__ = ["Follower", "Pages", "Prepare"]
+
+Prepare: TypeAlias = Callable[[Mapping[str, str], Mapping[str, str]], Awaitable[Request]]
+"""Makes a GET request of our query parameters and headers, with the user's evaluated anew."""
+
+_DATA_EVENT: Final = "data"
+_CONTROL_EVENT: Final = "control"
+
+
+class Pages:
+    """The pages of a stream up to its present tail: an asynchronous iterator.
+
+    Made by `DurableStream.pages`, which lists the errors. It holds nothing open between two pages.
+    """
+
+    def __init__(self, read: Callable[[Offset], Awaitable[Page]], offset: Offset) -> None:
+        self._read = read
+        self._offset = offset
+        self._is_done = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Page:
+        if self._is_done:
+            raise StopAsyncIteration
+        page = await self._read(self._offset)
+        if page.next_offset == self._offset and not page.up_to_date:
+            raise MalformedResponse(
+                "A page says that there is more, but not where: a cache may have given an old answer",
+                offset=self._offset,
+            )
+        self._offset, self._is_done = page.next_offset, page.up_to_date
+        return page
+
+
+class Follower:
+    """The pages of a stream, from an offset on and for as long as the stream is open.
+
+    An asynchronous iterator and context manager::
+
+        async with stream.follow(offset) as pages:
+            async for page in pages:
+                handle(page.json())
+                remember(page.next_offset)
+
+    Every message comes exactly once and in order, through lost connections, restarts of the server and
+    proxies that cut or hold back what they should not. Network errors, 5xx and 429 are never raised: the
+    follower reconnects, for ever, with growing and random pauses; `status` and `error` tell about it. A page
+    with empty data comes when only `up_to_date` or `closed` changed, so that you learn that you reached the
+    tail.
+
+    Iteration ends when the stream is closed and all of it was delivered. Cancelling it loses nothing: the
+    next page is the one that would have come, over a new connection. Only one task may iterate at a time.
+    Leave the context, or call `aclose`, to close the connection.
+
+    Made by `DurableStream.follow`, which lists the errors.
+    """
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        prepare: Prepare,
+        settings: ClientSettings,
+        offset: Offset,
+        live: LiveChoice,
+        on_status: Callable[[ReadStatus], None] | None = None,
+    ) -> None:
+        self._transport = transport
+        self._prepare = prepare
+        self._settings = settings
+        self._on_status = on_status
+        self._state = ReadState(offset, live)
+        self._status: ReadStatus = status(self._state)
+        self._pages: deque[Page] = deque()
+        self._connection: SseConnection | None = None
+        self._opened_at_s = 0.0
+        self._guard = anyio.ResourceGuard("following a stream with")
+
+    @property
+    def offset(self) -> Offset:
+        """Everything before it was received. To resume later, rather keep `next_offset` of the last page."""
+        return self._state.offset
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether the last answer reached the tail, and the connection has not failed since."""
+        return self._state.up_to_date
+
+    @property
+    def closed(self) -> bool:
+        """Whether the end of the stream was received."""
+        return self._state.phase == "closed"
+
+    @property
+    def content_type(self) -> str | None:
+        """The stream's media type, once the server has named it."""
+        return self._state.content_type or None
+
+    @property
+    def status(self) -> ReadStatus:
+        """What is going on: see `ReadStatus`. `on_status` is called with it whenever it changes."""
+        return self._status
+
+    @property
+    def error(self) -> DurafoldError | None:
+        """Why it is connecting or reconnecting, or what it failed with; None while all is well."""
+        return self._state.error
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Page:
+        with self._guard:
+            try:
+                while not self._pages:
+                    await self._step()
+            except BaseException:
+                await self._advance(Interrupted())
+                raise
+            return self._pages.popleft()
+
+    async def aclose(self) -> None:
+        """Close the connection. Iterating again would open a new one and go on."""
+        with self._guard:
+            await self._advance(Interrupted())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    async def _step(self) -> None:
+        match next_action(self._state):
+            case Fetch() as fetch:
+                await self._advance(await self._fetched(fetch))
+            case OpenSse() as opening:
+                await self._advance(await self._opened(opening))
+            case Receive():
+                await self._advance(await self._received())
+            case Pause() as pause:
+                delay_s = self._settings.backoff.delay_s(pause.attempt, random.random(), pause.retry_after_s)  # noqa: S311
+                await anyio.sleep(delay_s)
+                await self._advance(Rested())
+            case Finish():
+                raise StopAsyncIteration
+            case Fail(error):
+                raise error
+            case action:
+                assert_never(action)
+
+    async def _advance(self, event: Event) -> None:
+        self._state, page = advance(self._state, event, self._settings)
+        if page is not None:
+            self._pages.append(page)
+        if self._connection is not None and self._state.connection is None:
+            connection, self._connection = self._connection, None
+            await connection.aclose()
+        self._report_status()
+
+    def _report_status(self) -> None:
+        now = status(self._state)
+        if now != self._status:
+            self._status = now
+            if self._on_status is not None:
+                self._on_status(now)
+
+    # ---- GET and long-poll ----
+
+    async def _fetched(self, fetch: Fetch) -> Event:
+        started_at_s = anyio.current_time()
+        try:
+            reply = await self._page_reply(fetch)
+            page = replies.page(reply, offset=fetch.offset, content_type=self._state.content_type)
+        except DurafoldError as exc:
+            return Failed(exc)
+        return Answered(page, anyio.current_time() - started_at_s)
+
+    async def _page_reply(self, fetch: Fetch) -> Reply:
+        params: dict[str, str] = {names.OFFSET_PARAM: fetch.offset}
+        if fetch.live:
+            params[names.LIVE_PARAM] = names.LONG_POLL
+        if fetch.cursor is not None:
+            params[names.CURSOR_PARAM] = fetch.cursor
+        request = await self._prepare(params, {"Cache-Control": "no-cache"} if fetch.bypass_cache else {})
+        timeout_s = self._settings.long_poll_timeout_s if fetch.live else None
+        reply = await self._transport.exchange(request, self._settings, answer_timeout_s=timeout_s)
+        _raise_refusal(request, reply, fetch.offset)
+        return reply
+
+    # ---- server-sent events ----
+
+    async def _opened(self, opening: OpenSse) -> Event:
+        params = {names.OFFSET_PARAM: opening.offset, names.LIVE_PARAM: names.SSE}
+        if opening.cursor is not None:
+            params[names.CURSOR_PARAM] = opening.cursor
+        try:
+            request = await self._prepare(params, {})
+            answer = await self._transport.open_sse(request, self._settings)
+            if isinstance(answer, Reply):
+                _raise_refusal(request, answer, opening.offset)
+                return NoEventStream(_no_event_stream(answer, opening.offset))
+        except DurafoldError as exc:
+            return Failed(exc)
+        self._connection = answer
+        self._opened_at_s = anyio.current_time()
+        return Opened()
+
+    async def _received(self) -> Event:
+        connection = self._connection
+        assert connection is not None
+        try:
+            while (event := await connection.receive()) is not None:
+                if event.kind in (_DATA_EVENT, _CONTROL_EVENT):
+                    return _decoded(event, is_base64=connection.is_base64, offset=self._state.offset)
+        except TransportError as exc:
+            return Ended(anyio.current_time() - self._opened_at_s, exc)
+        return Ended(anyio.current_time() - self._opened_at_s)
+
+
+def _raise_refusal(request: Request, reply: Reply, offset: Offset) -> None:
+    error = error_of(request, reply, offset=offset)
+    if error is not None:
+        raise error
+
+
+def _no_event_stream(reply: Reply, offset: Offset) -> MalformedResponse:
+    kind = reply.header("Content-Type") or "nothing"
+    return MalformedResponse(
+        f"A request for an event stream was answered with HTTP {reply.status} and {kind}",
+        offset=offset,
+        hint='Use live="long-poll"',
+    )
+
+
+def _decoded(event: ServerEvent, *, is_base64: bool, offset: Offset) -> Data | Control:
+    try:
+        if event.kind == _CONTROL_EVENT:
+            return Control(decode_control(event.data))
+        return Data(_from_base64(event.data) if is_base64 else event.data.encode())
+    except ValueError as exc:
+        raise MalformedResponse(
+            f"The server sent a damaged {event.kind} event: {exc}", offset=offset
+        ) from exc
+
+
+def _from_base64(text: str) -> bytes:
+    # PROTOCOL §5.8: line ends between the lines of one event are no part of it.
+    return binascii.a2b_base64(text.replace("\n", "").replace("\r", ""), strict_mode=True)

@@ -1,0 +1,394 @@
+"""HTTP exchanges and event streams over httpx: the only file that knows httpx and httpx-sse.
+
+Requests go in and replies come out as the values of `exchange`; what httpx raises comes out as our errors.
+Nothing here knows what an offset or a producer is.
+"""
+
+from __future__ import annotations
+
+import codecs
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import Any, Final, Protocol, Self, cast
+from urllib.parse import urlsplit
+
+import anyio
+import httpx
+from httpx_sse import EventSource
+
+from durafold.client.exchange import Reply, Request, public_url
+from durafold.client.settings import ClientSettings
+from durafold.errors import (
+    ConfigurationError,
+    ConnectFailed,
+    DurafoldError,
+    MalformedResponse,
+    TransportError,
+    TransportTimeout,
+)
+from durafold.wire import names
+
+__all__ = ["HttpClient", "ServerEvent", "SseConnection", "Transport"]
+
+_FORMER_DEFAULT_PORT: Final = 8787
+_MAX_REFUSAL_BYTES: Final = 64 * 1024
+_MAX_IDLE_CONNECTIONS: Final = 100
+
+
+class HttpClient(Protocol):
+    """What an HTTP client of your own must offer: `httpx.AsyncClient` and `httpx2.AsyncClient` both do."""
+
+    @property
+    def build_request(self) -> Callable[..., Any]:
+        """A method `(method, url, *, headers, content, timeout) -> request`."""
+        ...
+
+    @property
+    def send(self) -> Callable[..., Awaitable[Any]]:
+        """A method `(request, *, stream) -> response`, which returns once the headers have come."""
+        ...
+
+
+class Transport:
+    """Connections to stream servers, shared by all streams that are given the same transport.
+
+    One transport belongs to one event loop. Connections are opened when they are first needed and kept open;
+    their number is not limited here, since every live reader holds one. Proxies and certificates that
+    environment variables name (`HTTPS_PROXY`, `SSL_CERT_FILE` ...) are respected, but proxies never for
+    addresses of this machine. Redirects are not followed.
+
+    Args:
+        client: an `httpx.AsyncClient` (or one of httpx2) of your own, with proxies, certificates or limits as
+            you like. It stays yours: `aclose` leaves it open.
+    """
+
+    def __init__(self, *, client: HttpClient | None = None) -> None:
+        self._given = client
+        self._own: dict[tuple[bool, bool], httpx.AsyncClient] = {}
+
+    async def exchange(
+        self, request: Request, settings: ClientSettings, *, answer_timeout_s: float | None = None
+    ) -> Reply:
+        """Send a request and read the whole answer, whatever its status.
+
+        Args:
+            request: what to send.
+            settings: timeouts, and the limit of the answer's size.
+            answer_timeout_s: seconds without a byte of the answer; default `settings.request_timeout_s`.
+
+        Raises:
+            ConfigurationError: the URL cannot be requested at all.
+            ConnectFailed: there is no connection; nothing was sent.
+            TransportTimeout: no answer in time.
+            MalformedResponse: the answer is larger than `settings.max_page_bytes`, or badly compressed.
+            TransportError: the connection broke.
+        """
+        timeout_s = settings.request_timeout_s if answer_timeout_s is None else answer_timeout_s
+        with _our_errors(request):
+            response = await self._send(request, settings, timeout_s)
+            return await _whole_reply(response, request, settings.max_page_bytes)
+
+    async def open_sse(self, request: Request, settings: ClientSettings) -> SseConnection | Reply:
+        """Send a request that should be answered with server-sent events.
+
+        Returns:
+            The open connection, which the caller must close; or the answer, if it is anything else.
+
+        Raises:
+            ConfigurationError: as for `exchange`, and so are all the others.
+            ConnectFailed:
+            TransportTimeout:
+            MalformedResponse:
+            TransportError:
+        """
+        # Identity: whatever compresses an event stream on its way also buffers it.
+        headers = {**request.headers, "Accept": names.SSE_CONTENT_TYPE, "Accept-Encoding": "identity"}
+        asked = Request(request.method, request.url, headers)
+        limit_s = settings.connect_timeout_s + settings.first_event_timeout_s
+        with _our_errors(request), anyio.fail_after(limit_s):
+            response = await self._send(asked, settings, None)
+            if _is_event_stream(response):
+                return SseConnection(response, request, settings)
+            return await _whole_reply(response, request, _MAX_REFUSAL_BYTES)
+
+    async def aclose(self) -> None:
+        """Close the connections, except those of a client that was given. The transport may be used again."""
+        clients, self._own = list(self._own.values()), {}
+        for client in clients:
+            await client.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    async def _send(self, request: Request, settings: ClientSettings, read_timeout_s: float | None) -> Any:
+        client = self._given or self._own_client(request.url)
+        # A plain tuple (connect, read, write, pool), since a client of httpx2 does not know httpx.Timeout.
+        timeout = (settings.connect_timeout_s, read_timeout_s, settings.request_timeout_s, None)
+        prepared = client.build_request(
+            request.method,
+            request.url,
+            headers={"Accept-Encoding": "gzip", **request.headers},
+            content=request.content or None,
+            timeout=timeout,
+        )
+        if self._given is None and request.content:
+            prepared.stream = _Body(request.content)
+        return await client.send(prepared, stream=True)
+
+    def _own_client(self, url: str) -> httpx.AsyncClient:
+        parts = urlsplit(url)
+        secure, local = parts.scheme == "https", _is_loopback(parts.hostname or "")
+        client = self._own.get((secure, local))
+        if client is None:
+            # Loading the certificate store takes 70 to 140 ms of CPU, so only https pays for it.
+            client = self._own[secure, local] = httpx.AsyncClient(
+                verify=secure,
+                trust_env=not local,
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=_MAX_IDLE_CONNECTIONS),
+            )
+        return client
+
+
+@dataclass(frozen=True, slots=True)
+class ServerEvent:
+    """One server-sent event.
+
+    Attributes:
+        kind: its `event` field.
+        data: its `data` lines, joined with newlines.
+    """
+
+    kind: str
+    data: str
+
+
+class SseConnection:
+    """An open event stream. Any byte, comments included, counts as a sign of life.
+
+    Attributes:
+        is_base64: whether data events are base64 (PROTOCOL §5.8).
+    """
+
+    def __init__(self, response: Any, request: Request, settings: ClientSettings) -> None:
+        self.is_base64: bool = response.headers.get(names.STREAM_SSE_DATA_ENCODING, "").lower() == "base64"
+        self._request = request
+        self._text = _WatchedText(response, request, settings)
+        # EventSource reads nothing of a response but its headers and its text.
+        self._events = EventSource(cast("httpx.Response", self._text)).aiter_sse()
+
+    async def receive(self) -> ServerEvent | None:
+        """The next event, of whatever kind; None when the server ends the stream in an orderly way.
+
+        Raises:
+            TransportTimeout: not a byte came for so long that the connection counts as dead.
+            MalformedResponse: an event is too large, or not UTF-8.
+            TransportError: the connection broke.
+        """
+        with _our_errors(self._request):
+            event = await anext(self._events, None)
+        self._text.forget_event()
+        return None if event is None else ServerEvent(event.event, event.data)
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        with anyio.CancelScope(shield=True):
+            await self._events.aclose()
+            await self._text.aclose()
+
+
+class _Body(httpx.AsyncByteStream):
+    """A request's body. That of httpx is a generator, which nobody closes when the connection breaks while it
+    is sent; Trio warns about that.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _Once(self._content)
+
+
+class _Once:
+    """An iterator of one chunk."""
+
+    def __init__(self, chunk: bytes) -> None:
+        self._chunks = [chunk]
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._chunks:
+            raise StopAsyncIteration
+        return self._chunks.pop()
+
+
+class _WatchedText:
+    """The text of a streamed response, for `EventSource`: decoded strictly, with limits on silence and size.
+
+    The size counts from the last complete event, because httpx-sse keeps an unfinished one without limit.
+    """
+
+    def __init__(self, response: Any, request: Request, settings: ClientSettings) -> None:
+        self.headers: Mapping[str, str] = {"content-type": names.SSE_CONTENT_TYPE}
+        self._response = response
+        self._request = request
+        self._settings = settings
+        self._chunks: AsyncIterator[bytes] = response.aiter_raw()
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._unfinished_chars = 0
+        self._seen_event = False
+        self._seen_heartbeat = False
+
+    def aiter_text(self) -> AsyncIterator[str]:
+        return self
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        if self._unfinished_chars > self._settings.max_event_bytes:
+            raise MalformedResponse(f"An event is larger than {self._settings.max_event_bytes} bytes")
+        with anyio.fail_after(self._patience_s()):
+            chunk = await anext(self._chunks)
+        try:
+            text = self._decoder.decode(chunk)
+        except UnicodeDecodeError as exc:
+            raise MalformedResponse(f"The event stream is not UTF-8: {exc}") from exc
+        self._seen_heartbeat = self._seen_heartbeat or text.startswith(":") or "\n:" in text
+        self._unfinished_chars += len(text)
+        return text
+
+    def forget_event(self) -> None:
+        """The event that was being counted is complete."""
+        self._seen_event = True
+        self._unfinished_chars = 0
+
+    async def aclose(self) -> None:
+        await _abandon(self._response, self._request, self._chunks)
+
+    def _patience_s(self) -> float:
+        if not self._seen_event:
+            return self._settings.first_event_timeout_s
+        if self._seen_heartbeat:
+            return self._settings.heartbeat_timeout_s
+        return self._settings.silence_timeout_s
+
+
+def _is_event_stream(response: Any) -> bool:
+    content_type = response.headers.get("content-type", "")
+    return (
+        bool(response.status_code == httpx.codes.OK)
+        and names.media_type(content_type) == names.SSE_CONTENT_TYPE
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+async def _whole_reply(response: Any, request: Request, max_bytes: int) -> Reply:
+    chunks: AsyncIterator[bytes] = response.aiter_raw()
+    parts: list[bytes] = []
+    size_bytes = 0
+    try:
+        async for chunk in chunks:
+            size_bytes += len(chunk)
+            if size_bytes > max_bytes:
+                raise MalformedResponse(f"The answer is larger than {max_bytes} bytes")
+            parts.append(chunk)
+    except BaseException:
+        await _abandon(response, request, chunks)
+        raise
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    body = _decompressed(b"".join(parts), headers.get("content-encoding", ""), max_bytes)
+    return Reply(response.status_code, headers, body, datetime.now(UTC), public_url(request.url))
+
+
+def _decompressed(body: bytes, encoding: str, max_bytes: int) -> bytes:
+    """The body without its content encoding. httpx would unpack a bomb whole."""
+    if not body or encoding.lower() in ("", "identity"):
+        return body
+    if encoding.lower() != "gzip":
+        raise MalformedResponse(f"The answer is compressed with {encoding!r}, which was not asked for")
+    unpacking = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        unpacked = unpacking.decompress(body, max_bytes)
+    except zlib.error as exc:
+        raise MalformedResponse(f"The answer is badly compressed: {exc}") from exc
+    if not unpacking.eof:
+        raise MalformedResponse(
+            f"The answer is compressed and cut, or unpacked larger than {max_bytes} bytes"
+        )
+    return unpacked
+
+
+async def _abandon(response: Any, request: Request, chunks: AsyncIterator[bytes]) -> None:
+    """Close a response that is not read to its end.
+
+    The body's iterator is run until it fails on the closed connection: httpx nests generators without closing
+    the inner ones, which would otherwise be left to the garbage collector, and Trio warns about that.
+    """
+    with anyio.CancelScope(shield=True), suppress(DurafoldError), _our_errors(request):
+        await response.aclose()
+        async for _ in chunks:
+            pass
+
+
+@contextmanager
+def _our_errors(request: Request) -> Iterator[None]:
+    try:
+        yield
+    except DurafoldError as exc:
+        exc.stream = exc.stream or public_url(request.url)
+        raise
+    except Exception as exc:
+        error = _translated(exc, request.url)
+        if error is None:
+            raise
+        raise error from exc
+
+
+def _translated(exc: Exception, url: str) -> DurafoldError | None:
+    # By name, since the errors of a client of httpx2 have the same names but no class in common with ours.
+    names_of_classes = [kind.__name__ for kind in type(exc).__mro__]
+    known = next((name for name in names_of_classes if name in _ERRORS), None)
+    if known is None:
+        return None
+    kind, what = _ERRORS[known]
+    detail = f": {exc}" if str(exc) else ""
+    return kind(f"{what}{detail}", stream=public_url(url), hint=_hint(kind, url))
+
+
+_ERRORS: Final[Mapping[str, tuple[type[DurafoldError], str]]] = {
+    "ConnectError": (ConnectFailed, "Cannot connect"),
+    "ConnectTimeout": (ConnectFailed, "Cannot connect in time"),
+    "PoolTimeout": (ConnectFailed, "No connection became free"),
+    "TimeoutException": (TransportTimeout, "The server did not answer in time"),
+    "TimeoutError": (TransportTimeout, "The server did not answer in time"),
+    "InvalidURL": (ConfigurationError, "This is no usable URL"),
+    "UnsupportedProtocol": (ConfigurationError, "This is no usable URL"),
+    "TransportError": (TransportError, "The connection broke"),
+    "StreamError": (TransportError, "The connection is closed"),
+}
+
+
+def _hint(kind: type[DurafoldError], url: str) -> str | None:
+    if kind is not ConnectFailed:
+        return None
+    port = urlsplit(url).port
+    if port == _FORMER_DEFAULT_PORT:
+        return f"Port {port} is an older default: `durafold serve` listens on {names.DEFAULT_PORT}"
+    if port == names.DEFAULT_PORT:
+        return f"Is `durafold serve` running on {port}?"
+    return "Is the stream server running there?"
