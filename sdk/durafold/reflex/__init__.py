@@ -1,0 +1,32 @@
+"""Shared, durable state in Reflex apps.
+
+::
+
+    from durafold.reflex import mount, use_server_reducer, use_server_state
+
+    Counter = use_server_state(0, "demo/counter")           # an rx.State class
+
+    def index():
+        return rx.button(Counter.value, on_click=Counter.increment(1))
+
+    app = mount(rx.App())
+    app.add_page(index)
+
+Both functions return an `rx.State` class with these vars:
+
+- `value`: the shared state; changes made here show at once, before they are confirmed.
+- `status`: how the app stands with the stream server: `connecting`, `live`, `reconnecting`, `degraded`,
+  `closed` or `failed`.
+- `pending`: how many changes made in this app are not confirmed yet.
+
+A subclass can add computed vars over them (`@rx.var(cache=False)`, reading `self.value`); for these there is
+also `self.confirmed`, the state without unconfirmed changes. Every state class of an app is sent to every
+page, so a large state is better served by a computed var that picks what the page shows.
+"""
+
+from __future__ import annotations
+
+from durafold.reflex.app import mount
+from durafold.reflex.states import use_server_reducer, use_server_state
+
+__all__ = ["mount", "use_server_reducer", "use_server_state"]

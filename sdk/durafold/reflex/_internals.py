@@ -1,0 +1,57 @@
+"""What the adapter needs of Reflex beyond its documented API. Nothing else in the SDK may reach that far.
+
+Three things: which tabs have a live socket, which tab a state instance belongs to, and an empty state
+modification, which makes Reflex recompute the uncached vars of a tab and send those that changed. They were
+read off Reflex 0.10, whose internals moved with every minor release so far; hence the check at import.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+# Named here, Reflex loads what it loads lazily now and not in whichever task asks first: it registers state
+# classes in a context variable.
+from reflex import App, BaseStateToken, State
+
+from durafold.errors import ConfigurationError
+
+__all__ = ["connected_tabs", "refresh", "require_supported_reflex", "tab_of"]
+
+SUPPORTED_SERIES = "0.10."
+
+
+def require_supported_reflex(installed: str | None = None) -> None:
+    """Refuse a Reflex whose internals this file does not know.
+
+    Args:
+        installed: version to judge; the installed one by default.
+
+    Raises:
+        ConfigurationError: it is not of the supported series.
+    """
+    installed = installed or version("reflex")
+    if not installed.startswith(SUPPORTED_SERIES):
+        raise ConfigurationError(
+            f"durafold.reflex works with Reflex {SUPPORTED_SERIES}x, but {installed} is installed",
+            hint="Run: pip install 'durafold[reflex]'",
+        )
+
+
+def connected_tabs(app: App) -> frozenset[str]:
+    """Client tokens of the tabs that have a socket to this process now."""
+    namespace = app.event_namespace
+    return frozenset(namespace.token_to_sid) if namespace is not None else frozenset()
+
+
+def tab_of(state: State) -> str:
+    """Client token of the tab a state instance belongs to; empty while Reflex compiles or sets up."""
+    return state.router.session.client_token
+
+
+async def refresh(app: App, tab: str) -> None:
+    """Let one tab recompute its uncached vars; Reflex sends it those that changed, or nothing.
+
+    Waits while an event handler of that tab holds its state.
+    """
+    async with app.modify_state(BaseStateToken(ident=tab, cls=State)):
+        pass

@@ -1,0 +1,47 @@
+# What type checkers know of the classes that `states` makes at run time; running code never imports this.
+
+from typing import Any, Generic, TypeVar, overload
+
+import reflex as rx
+from reflex.event import EventCallback
+from reflex.vars import ArrayVar, BooleanVar, NumberVar, ObjectVar, StringVar, Var
+
+_T = TypeVar("_T")
+_Item = TypeVar("_Item")
+
+# The Var of fitting kind on the class, the plain value on an instance.
+class Shared(Generic[_T]):
+    @overload
+    def __get__(self: Shared[bool], instance: None, owner: object) -> BooleanVar: ...
+    @overload
+    def __get__(self: Shared[int], instance: None, owner: object) -> NumberVar[int]: ...
+    @overload
+    def __get__(self: Shared[float], instance: None, owner: object) -> NumberVar[float]: ...
+    @overload
+    def __get__(self: Shared[str], instance: None, owner: object) -> StringVar[str]: ...
+    @overload
+    def __get__(self: Shared[list[_Item]], instance: None, owner: object) -> ArrayVar[list[_Item]]: ...
+    @overload
+    def __get__(self, instance: None, owner: object) -> ObjectVar[_T]: ...
+    @overload
+    def __get__(self, instance: object, owner: object) -> _T: ...
+
+class SharedClass(rx.State, Generic[_T]):
+    value = Shared[_T]()
+    confirmed = Shared[_T]()
+    status = Shared[str]()
+    pending = Shared[int]()
+
+class ServerStateClass(SharedClass[_T]):
+    @classmethod
+    def set(cls, value: _T | Var[_T]) -> EventCallback[()]: ...  # type: ignore[override]
+    @classmethod
+    def set_value(cls, value: _T | Var[_T]) -> EventCallback[()]: ...
+    @classmethod
+    def increment(cls, by: float | Var[float] = 1) -> EventCallback[()]: ...
+    @classmethod
+    def toggle(cls) -> EventCallback[()]: ...
+
+class ServerReducerClass(SharedClass[_T]):
+    @classmethod
+    def dispatch(cls, action: dict[str, Any] | Var[dict[str, Any]]) -> EventCallback[()]: ...

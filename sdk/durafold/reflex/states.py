@@ -1,0 +1,249 @@
+"""`use_server_state` and `use_server_reducer` for Reflex: a shared stream as an `rx.State` class.
+
+The classes hold no data. Their vars read the hub's current state and are not cached: a cached var would first
+show a returning tab the value it left with. Values a tab already has are not sent again, Reflex sees to that.
+
+Changes are background events, since an ordinary handler keeps its tab's state locked, and the tab's own
+update waiting, until the change is confirmed. Whatever a browser sends is validated before it is dispatched.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
+
+import reflex as rx
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
+from reflex.event import EventSpec
+
+from durafold.engine import Handle, ServerReducer, ServerState
+from durafold.errors import ConfigurationError, DurafoldError, InvalidAction
+from durafold.reflex._internals import tab_of
+from durafold.reflex.hub import Hub, StreamSpec
+from durafold.state.models import model_of
+from durafold.wire.offsets import START
+
+if TYPE_CHECKING:
+    from durafold.reflex._types import (  # pyright: ignore[reportMissingModuleSource] - types only
+        ServerReducerClass,
+        ServerStateClass,
+    )
+
+__all__ = ["HUB", "use_server_reducer", "use_server_state"]
+
+S = TypeVar("S")
+A = TypeVar("A")
+
+_Event: TypeAlias = Callable[..., Awaitable[EventSpec | None]]
+
+HUB: Final = Hub()
+"""The streams of this process's app."""
+
+
+def use_server_state(
+    initial: S, key: str, *, name: str | None = None, state_type: Any = None
+) -> type[ServerStateClass[S]]:
+    """A value shared by every tab, every app and every other client of the stream.
+
+    Call it at module level; nothing is opened until the app runs. ::
+
+        Counter = use_server_state(0, "demo/counter")
+
+        rx.text(Counter.value)
+        rx.button("+", on_click=Counter.increment(1))
+        rx.button("Reset", on_click=Counter.set(0))
+
+    Besides the vars `value`, `status` and `pending` (see `durafold.reflex`) the class has these events:
+    `set` (also called `set_value`), where the last writer wins; for a number `increment`, and for a boolean
+    `toggle`, which lose no update.
+
+    Args:
+        initial: the value before anybody set one.
+        key: path of the stream below the server's URL.
+        name: name of the class, unique in its module and the same at every start; made of the key by default.
+        state_type: type of the value, if that of `initial` does not say enough: `list[str]` for `[]`. A
+            browser can send anything; what is not of this type is refused.
+
+    Raises:
+        ConfigurationError: the key was declared with another default, the app runs already, or the type
+            cannot be used.
+    """
+    var_type = _type_of(initial, state_type, key)
+    HUB.declare(
+        StreamSpec(
+            key,
+            initial,
+            model_of(initial, state_type),
+            lambda party: party.server_state(initial, key, state_type=state_type),
+            ("state", initial, state_type),
+        )
+    )
+    expected = TypeAdapter[Any](var_type)
+
+    def stream() -> ServerState[Any]:
+        return cast("ServerState[Any]", HUB.handle(key))
+
+    async def set_value(_: Any, value: Any) -> EventSpec | None:
+        return await _outcome(lambda: stream().set(_validated(expected, value)))
+
+    async def increment(_: Any, by: float = 1) -> EventSpec | None:
+        return await _outcome(lambda: stream().increment(by))
+
+    async def toggle(_: Any) -> EventSpec | None:
+        return await _outcome(lambda: stream().toggle())
+
+    events: list[_Event] = [set_value]
+    if var_type is bool:
+        events.append(toggle)
+    elif var_type in (int, float):
+        events.append(increment)
+    shared = _state_class(name, key, _vars(key, initial, var_type), *events)
+    # Reflex keeps the name `set` for a method of its own, though only in class bodies.
+    shared.set = shared.set_value
+    return cast("type[ServerStateClass[S]]", shared)
+
+
+def use_server_reducer(
+    reducer: Callable[[S, A], S],
+    initial: S,
+    key: str,
+    *,
+    actions: Any,
+    name: str | None = None,
+    state_type: Any = None,
+) -> type[ServerReducerClass[S]]:
+    """A state shared by every tab, every app and every other client of the stream, changed by actions.
+
+    Call it at module level; nothing is opened until the app runs. ::
+
+        TodoList = use_server_reducer(todo_reducer, Todos(), "demo/todos", actions=TodoAction)
+
+        rx.foreach(TodoList.value.todos, lambda todo: rx.text(todo.text))
+        rx.button("Add", on_click=TodoList.dispatch({"type": "add", "text": "milk"}))
+
+    Besides the vars `value`, `status` and `pending` (see `durafold.reflex`) the class has the event
+    `dispatch`. It takes the action as a dict, whose values may be vars.
+
+    Args:
+        reducer: pure function (state, action) → state.
+        initial: the state before the first action.
+        key: path of the stream below the server's URL.
+        actions: union of the action types. A browser can send anything; what is not one of these is refused.
+        name: name of the class, unique in its module and the same at every start; made of the key by default.
+        state_type: type of the state, if that of `initial` does not say enough.
+
+    Raises:
+        ConfigurationError: the key was declared with another default or reducer, the app runs already, or a
+            type cannot be used.
+    """
+    var_type = _type_of(initial, state_type, key)
+    HUB.declare(
+        StreamSpec(
+            key,
+            initial,
+            model_of(initial, state_type),
+            lambda party: party.server_reducer(reducer, initial, key, actions=actions, state_type=state_type),
+            ("reducer", reducer, initial, state_type),
+        )
+    )
+    expected = TypeAdapter[Any](actions)
+
+    def stream() -> ServerReducer[S, Any]:
+        return cast("ServerReducer[S, Any]", HUB.handle(key))
+
+    async def dispatch(_: Any, action: dict[str, Any]) -> EventSpec | None:
+        return await _outcome(lambda: stream().dispatch(_validated(expected, action)))
+
+    shared = _state_class(name, key, _vars(key, initial, var_type), dispatch)
+    return cast("type[ServerReducerClass[S]]", shared)
+
+
+def _type_of(initial: Any, state_type: Any, key: str) -> Any:
+    if initial is None and state_type is None:
+        raise ConfigurationError(
+            f"The default of {key!r} is None, which does not tell what it may become",
+            hint="Pass state_type, for example state_type=str | None",
+        )
+    return type(initial) if state_type is None else state_type
+
+
+def _vars(key: str, initial: Any, var_type: Any) -> dict[str, Any]:
+    """The vars of one stream. `confirmed` is for computed vars and not sent to browsers."""
+    return {
+        "value": _var("value", key, var_type, initial, lambda handle: handle.value),
+        "confirmed": _var("confirmed", key, var_type, initial, lambda handle: handle.confirmed, backend=True),
+        "status": _var("status", key, str, "connecting", _status),
+        "pending": _var("pending", key, int, 0, lambda handle: handle.pending),
+    }
+
+
+def _var(
+    name: str,
+    key: str,
+    var_type: Any,
+    initial: Any,
+    read: Callable[[Handle[Any]], Any],
+    *,
+    backend: bool = False,
+) -> Any:
+    def getter(self: rx.State) -> Any:
+        handle = HUB.read(key, tab_of(self))
+        return initial if handle is None else read(handle)
+
+    getter.__name__ = name
+    getter.__annotations__ = {"return": var_type}  # where Reflex looks for the type of the Var
+    return rx.var(getter, cache=False, initial_value=initial, backend=backend)
+
+
+def _status(handle: Handle[Any]) -> str:
+    """To a person, an app that shows the state of its last run is one that lost its connection."""
+    is_from_last_run = handle.status == "connecting" and handle.offset != START
+    return "reconnecting" if is_from_last_run else handle.status
+
+
+def _state_class(
+    name: str | None,
+    key: str,
+    variables: Mapping[str, Any],
+    *events: _Event,
+) -> Any:
+    """A new subclass of `rx.State` that says it comes from the module which called our caller.
+
+    Reflex names states after their modules, and pickles them by reference where Redis keeps them.
+    """
+    frame = inspect.stack(context=0)[2].frame
+    as_event: Any = rx.event
+    members = {event.__name__: as_event(event, background=True) for event in events}
+    return types.new_class(
+        name or "".join(word.capitalize() for word in re.split(r"[^0-9A-Za-z]+", key)),
+        (rx.State,),
+        exec_body=lambda body: body.update(variables, **members, __module__=frame.f_globals["__name__"]),
+    )
+
+
+async def _outcome(change: Callable[[], Awaitable[object]]) -> EventSpec | None:
+    """Make a change and wait until it is confirmed; a toast for the tab if it was refused."""
+    try:
+        await change()
+    except DurafoldError as error:
+        return _toast(error.message)
+    return None
+
+
+def _toast(message: str) -> EventSpec:
+    shown: EventSpec = rx.toast.error(message)
+    return shown
+
+
+def _validated(expected: TypeAdapter[Any], value: Any) -> Any:
+    """What a browser sent, as a value of the type; read by JSON's rules, since JSON is what it was."""
+    try:
+        return expected.validate_json(to_json(value))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(step) for step in first["loc"][1:])
+        raise InvalidAction(f"{where}: {first['msg']}" if where else first["msg"]) from error

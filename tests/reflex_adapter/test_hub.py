@@ -1,0 +1,319 @@
+"""The hub between streams and tabs, with a stand-in for Reflex and for the provider."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, cast
+
+import anyio
+import pytest
+
+pytest.importorskip("reflex", reason="the Reflex adapter needs: pip install 'durafold[reflex]'")
+
+import reflex as rx
+
+from durafold.errors import ConfigurationError
+from durafold.provider import Provider
+from durafold.reflex.hub import Hub, StreamSpec
+from durafold.reflex.last_states import LastStates
+from durafold.state.models import PLAIN
+from durafold.state.snapshot import Snapshot
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"  # Reflex's own
+
+
+@dataclass
+class FakeHandle:
+    """A stream's handle that changes when the test says so."""
+
+    value: int = 0
+    confirmed: int = 0
+    status: str = "live"
+    pending: int = 0
+    offset: str = "0"
+    listeners: list[Callable[[], None]] = field(default_factory=list)
+
+    def snapshot(self) -> Snapshot[int]:
+        return Snapshot(self.value, self.offset, 1, 1, {}, "fingerprint")
+
+    def subscribe(self, callback: Callable[[], None], *, progress: bool) -> Callable[[], None]:
+        assert progress, "the badge follows the status, too"
+        self.listeners.append(callback)
+        return lambda: self.listeners.remove(callback)
+
+    def change(self, value: int) -> None:
+        self.value, self.offset = value, str(value)
+        for callback in self.listeners:
+            callback()
+
+
+@dataclass
+class FakeApp:
+    """What the hub sees of a Reflex app: the sockets, and a lock per tab that refreshing has to wait for."""
+
+    token_to_sid: dict[str, str] = field(default_factory=dict)
+    refreshed: list[str] = field(default_factory=list)
+    locks: dict[str, anyio.Lock] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
+
+    @property
+    def event_namespace(self) -> FakeApp:
+        return self
+
+    def connect(self, *tabs: str) -> None:
+        for tab in tabs:
+            self.token_to_sid[tab] = f"sid of {tab}"
+            self.locks[tab] = anyio.Lock()
+
+    @asynccontextmanager
+    async def modify_state(self, token: rx.BaseStateToken) -> AsyncIterator[None]:
+        if token.ident in self.broken:
+            raise RuntimeError("lost the lock")
+        async with self.locks[token.ident]:
+            yield
+        self.refreshed.append(token.ident)
+
+
+@dataclass
+class FakeProvider:
+    closed: bool = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self.closed = True
+
+
+def spec(handle: FakeHandle, key: str = "k", **changes: Any) -> StreamSpec:
+    return StreamSpec(
+        **{"key": key, "initial": 0, "model": PLAIN, "open": lambda _: handle, "identity": 0} | changes
+    )
+
+
+class Running:
+    """Runs a hub as the app would, with last states in a directory of the test."""
+
+    def __init__(self, directory: Path) -> None:
+        self.last_states = LastStates(directory, "http://localhost/v1/stream")
+
+    def __call__(self, hub: Hub, app: FakeApp, provider: FakeProvider | None = None) -> Any:
+        return hub.run(cast("rx.App", app), cast("Provider", provider or FakeProvider()), self.last_states)
+
+    def kept(self, key: str) -> Any:
+        """What is on disk of a stream's state; None if nothing is."""
+        payload = self.last_states.load(key)
+        return payload[key] if key in payload else None  # noqa: SIM401 - it is no dict
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Running:
+    return Running(tmp_path / "cache")
+
+
+async def settle() -> None:
+    """Let every task run until it waits for something."""
+    await anyio.wait_all_tasks_blocked()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that a thread does."""
+    with anyio.fail_after(30):
+        while not condition():
+            await anyio.sleep(0.01)
+
+
+async def test_a_change_refreshes_every_tab_that_joined(running: Running) -> None:
+    hub, app, handle = Hub(), FakeApp(), FakeHandle()
+    hub.declare(spec(handle))
+    app.connect("a", "b", "never joined")
+
+    async with running(hub, app):
+        hub.read("k", "a")
+        hub.read("k", "b")
+        handle.change(1)
+        await settle()
+
+    assert sorted(app.refreshed) == ["a", "b"]
+
+
+async def test_a_burst_of_changes_costs_a_waiting_tab_one_refresh_more(running: Running) -> None:
+    hub, app, handle = Hub(), FakeApp(), FakeHandle()
+    hub.declare(spec(handle))
+    app.connect("a")
+
+    async with running(hub, app):
+        hub.read("k", "a")
+        async with app.locks["a"]:
+            handle.change(1)
+            await settle()
+            handle.change(2)
+            handle.change(3)
+        await settle()
+
+    assert app.refreshed == ["a", "a"]
+
+
+async def test_a_tab_whose_state_is_locked_delays_nobody_else(running: Running) -> None:
+    hub, app, handle = Hub(), FakeApp(), FakeHandle()
+    hub.declare(spec(handle))
+    app.connect("slow", "quick")
+
+    async with running(hub, app):
+        hub.read("k", "slow")
+        hub.read("k", "quick")
+        async with app.locks["slow"]:
+            handle.change(1)
+            await settle()
+            refreshed_meanwhile = list(app.refreshed)
+
+    assert refreshed_meanwhile == ["quick"]
+
+
+async def test_a_tab_that_went_away_is_forgotten_until_it_joins_again(running: Running) -> None:
+    hub, app, handle = Hub(), FakeApp(), FakeHandle()
+    hub.declare(spec(handle))
+    app.connect("a")
+
+    async with running(hub, app):
+        hub.read("k", "a")
+        del app.token_to_sid["a"]
+        handle.change(1)
+        await settle()
+        app.connect("a")
+        handle.change(2)
+        await settle()
+        assert app.refreshed == []
+
+        hub.read("k", "a")
+        handle.change(3)
+        await settle()
+
+    assert app.refreshed == ["a"]
+
+
+async def test_tabs_that_went_away_leave_nothing_behind(running: Running) -> None:
+    hub, app, handle = Hub(), FakeApp(), FakeHandle()
+    hub.declare(spec(handle))
+    app.connect("a", "b", "c")
+
+    async with running(hub, app):
+        hub.read("k", "a")
+        hub.read("k", "b")
+        app.token_to_sid.clear()
+        app.connect("c")
+        hub.read("k", "c")
+
+        assert hub.tabs == {"c"}
+
+
+async def test_a_tab_that_cannot_be_refreshed_is_reported_and_stops_nobody(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub, app, handle = Hub(), FakeApp(), FakeHandle()
+    hub.declare(spec(handle))
+    app.connect("broken", "fine")
+    app.broken.add("broken")
+
+    async with running(hub, app):
+        hub.read("k", "broken")
+        hub.read("k", "fine")
+        handle.change(1)
+        await settle()
+        app.broken.clear()
+        handle.change(2)
+        await settle()
+
+    assert sorted(app.refreshed) == ["broken", "fine", "fine"]
+    assert "Could not refresh the tab broken" in caplog.text
+
+
+async def test_when_the_app_stops_subscriptions_end_and_the_provider_closes(running: Running) -> None:
+    hub, app, handle, provider = Hub(), FakeApp(), FakeHandle(), FakeProvider()
+    hub.declare(spec(handle))
+
+    async with running(hub, app, provider):
+        assert hub.handle("k") is handle
+
+    assert handle.listeners == []
+    assert provider.closed
+    with pytest.raises(ConfigurationError, match=r"mount\(app\)"):
+        hub.handle("k")
+
+
+def test_a_key_declared_twice_alike_is_one_stream() -> None:
+    hub = Hub()
+
+    hub.declare(spec(FakeHandle()))
+    hub.declare(spec(FakeHandle()))
+
+
+def test_a_key_declared_with_another_default_is_refused() -> None:
+    hub = Hub()
+    hub.declare(spec(FakeHandle()))
+
+    with pytest.raises(ConfigurationError, match="declared twice"):
+        hub.declare(spec(FakeHandle(), identity=1))
+
+
+async def test_a_stream_declared_while_the_app_runs_is_refused(running: Running) -> None:
+    hub = Hub()
+
+    async with running(hub, FakeApp()):
+        with pytest.raises(ConfigurationError, match="module level"):
+            hub.declare(spec(FakeHandle()))
+
+
+async def test_a_change_is_on_disk_while_the_app_runs(running: Running) -> None:
+    hub, app, handle = Hub(), FakeApp(), FakeHandle()
+    hub.declare(spec(handle))
+
+    async with running(hub, app):
+        handle.change(7)
+
+        await until(lambda: running.kept("k") == 7)
+
+
+async def test_what_changed_last_is_on_disk_when_the_app_stops(running: Running) -> None:
+    hub, app, handle = Hub(), FakeApp(), FakeHandle()
+    hub.declare(spec(handle))
+
+    async with running(hub, app):
+        handle.change(7)
+        await until(lambda: running.kept("k") == 7)
+        handle.change(8)
+
+    assert running.kept("k") == 8
+
+
+async def test_an_app_that_is_mounted_twice_is_refused(running: Running) -> None:
+    hub = Hub()
+
+    async with running(hub, FakeApp()):
+        with pytest.raises(ConfigurationError, match="mounted twice"):
+            async with running(hub, FakeApp()):
+                pass
+
+
+async def test_a_declaration_that_the_provider_refuses_ends_the_start_with_its_own_error(
+    running: Running,
+) -> None:
+    def refuse(_: Provider) -> Any:
+        raise ConfigurationError("no such key")
+
+    hub, provider = Hub(), FakeProvider()
+    hub.declare(spec(FakeHandle(), open=refuse))
+
+    with pytest.raises(ConfigurationError, match="no such key"):
+        async with running(hub, FakeApp(), provider):
+            pass
+
+    assert provider.closed

@@ -1,0 +1,95 @@
+"""`ReflexApp`: the demo app in a process of its own, so that a test can end and restart it."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from durafold.processes import ChildProcess
+
+__all__ = ["DEMO_DIR", "ReflexApp"]
+
+DEMO_DIR: Final = Path(__file__).parents[2] / "examples" / "reflex_demo"
+
+
+class ReflexApp:
+    """A run of the demo in production mode; a context manager that starts and ends it.
+
+    Args:
+        stream_url: base URL of the streams.
+        cache_dir: where the app keeps its last state.
+        work_dir: where Reflex puts what it makes; shared with the demo itself by default, so that pages are
+            built into the same place.
+        pages: build and serve the pages too, which takes a while; otherwise only what tabs connect to.
+    """
+
+    def __init__(
+        self, stream_url: str, cache_dir: Path, *, work_dir: Path | None = None, pages: bool = False
+    ) -> None:
+        self._port = _free_port()
+        self._env = {
+            "STREAM_URL": stream_url,
+            "DURAFOLD_CACHE_DIR": str(cache_dir),
+            "REFLEX_CHECK_LATEST_VERSION": "false",
+        }
+        if work_dir is not None:
+            self._env["REFLEX_WEB_WORKDIR"] = str(work_dir)
+        which = ["--frontend-port"] if pages else ["--backend-only", "--backend-port"]
+        self._command = [sys.executable, "-m", "reflex", "run", "--env", "prod", *which, str(self._port)]
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+        self._run: ChildProcess | None = None
+
+    @property
+    def url(self) -> str:
+        """Address of the page, without a slash at its end."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def output(self) -> str:
+        """What the app has written so far."""
+        return self._run.output if self._run else ""
+
+    def start(self) -> None:
+        """Start the app and return once it answers. A first build installs packages and may take minutes."""
+        run = self._run = ChildProcess("The demo app", self._command, self._log, cwd=DEMO_DIR, env=self._env)
+        run.wait_until(self._answers, timeout_s=300)
+
+    def stop(self) -> int:
+        """End the app as a service manager would, and return its exit code."""
+        assert self._run is not None, "the app was never started"
+        return self._run.end(timeout_s=30)
+
+    def kill(self) -> None:
+        """End the app as a crash would."""
+        assert self._run is not None, "the app was never started"
+        self._run.end(signal.SIGKILL)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.stop()
+        self._log.close()
+
+    def _answers(self) -> bool | None:
+        try:
+            with urllib.request.urlopen(f"{self.url}/ping", timeout=5):
+                return True
+        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            return None
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
