@@ -1,1 +1,125 @@
-"""React's shared-state hooks for Python: durable, optimistic, and the same for every client."""
+"""React's shared-state hooks for Python: durable, optimistic, and the same for every client.
+
+The names below are the public API. They are imported when first used, so that a program which needs only the
+stream client, or only pure reducers, does not pay for the rest.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from durafold.cache import MemoryStateCache, StateCache, ssr_state_cache
+    from durafold.client import DurableStream, IdempotentProducer
+    from durafold.engine import Dispatch, ServerReducer, ServerState, Status, StreamReset
+    from durafold.errors import (
+        ActionLost,
+        ActionRejected,
+        ConfigurationError,
+        ConflictError,
+        DurafoldError,
+        InvalidAction,
+        ProviderClosed,
+        ServerRefused,
+        StreamClosed,
+        TransportError,
+    )
+    from durafold.hooks import use_provider, use_server_reducer, use_server_state
+    from durafold.hydrate import (
+        HydrationBoundary,
+        HydrationPayload,
+        LoadedState,
+        StreamSpec,
+        load_stream_with_reducer,
+        load_streams,
+    )
+    from durafold.provider import Provider
+    from durafold.state.outcomes import Reject, UnknownAction
+    from durafold.state.reducer import Reducer, reducer, replay, set_state_reducer
+    from durafold.state.replica import Fault
+
+__all__ = [
+    "ActionLost",
+    "ActionRejected",
+    "ConfigurationError",
+    "ConflictError",
+    "Dispatch",
+    "DurableStream",
+    "DurafoldError",
+    "Fault",
+    "HydrationBoundary",
+    "HydrationPayload",
+    "IdempotentProducer",
+    "InvalidAction",
+    "LoadedState",
+    "MemoryStateCache",
+    "Provider",
+    "ProviderClosed",
+    "Reducer",
+    "Reject",
+    "ServerReducer",
+    "ServerRefused",
+    "ServerState",
+    "StateCache",
+    "Status",
+    "StreamClosed",
+    "StreamReset",
+    "StreamSpec",
+    "TransportError",
+    "UnknownAction",
+    "load_stream_with_reducer",
+    "load_streams",
+    "reducer",
+    "replay",
+    "set_state_reducer",
+    "ssr_state_cache",
+    "use_provider",
+    "use_server_reducer",
+    "use_server_state",
+]
+
+_HOMES: Final = {
+    "durafold.cache": ("MemoryStateCache", "StateCache", "ssr_state_cache"),
+    "durafold.client": ("DurableStream", "IdempotentProducer"),
+    "durafold.engine": ("Dispatch", "ServerReducer", "ServerState", "Status", "StreamReset"),
+    "durafold.errors": (
+        "ActionLost",
+        "ActionRejected",
+        "ConfigurationError",
+        "ConflictError",
+        "DurafoldError",
+        "InvalidAction",
+        "ProviderClosed",
+        "ServerRefused",
+        "StreamClosed",
+        "TransportError",
+    ),
+    "durafold.hooks": ("use_provider", "use_server_reducer", "use_server_state"),
+    "durafold.hydrate": (
+        "HydrationBoundary",
+        "HydrationPayload",
+        "LoadedState",
+        "StreamSpec",
+        "load_stream_with_reducer",
+        "load_streams",
+    ),
+    "durafold.provider": ("Provider",),
+    "durafold.state.outcomes": ("Reject", "UnknownAction"),
+    "durafold.state.reducer": ("Reducer", "reducer", "replay", "set_state_reducer"),
+    "durafold.state.replica": ("Fault",),
+}
+_HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

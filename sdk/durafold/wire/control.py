@@ -42,7 +42,7 @@ def decode_control(data: str) -> ControlEvent:
     """
     fields = json.loads(data)
     if not isinstance(fields, dict):
-        raise ValueError("a control event must be a JSON object")
+        raise ValueError("a control event must be a JSON object")  # noqa: TRY004 - one kind of error
     offset = fields.get("streamNextOffset")
     if not isinstance(offset, str) or not is_valid_token(offset):
         raise ValueError("a control event must have a string streamNextOffset")

@@ -1,0 +1,181 @@
+"""What a key means: its reducer, its initial state, and how both travel as JSON."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from durafold.errors import ConfigurationError
+from durafold.state.json_values import NotJson
+from durafold.state.models import PLAIN, Model, UnresolvedModel, model_of
+from durafold.state.reducer import (
+    Reducer,
+    Step,
+    action_step,
+    actions_of,
+    name_of,
+    set_state_reducer,
+    set_state_step,
+    strict_step,
+)
+from durafold.state.snapshot import fingerprint
+from durafold.wire.names import DEFAULT_PREFIX
+
+__all__ = ["Declaration", "Definition", "base_url", "define", "stream_url"]
+
+S = TypeVar("S")
+
+# What RFC 3986 allows unescaped in a path segment, besides letters, digits and `-._~`.
+_SEGMENT_SAFE: Final = "!$&'()*+,;=:@"
+
+
+@dataclass(frozen=True, eq=False)
+class Declaration(Generic[S]):
+    """What a user says about a key. Making one costs nothing, so that hooks can do it at every call.
+
+    Attributes:
+        key: the stream's name.
+        reducer: a reducer of actions, or `set_state_reducer` for a shared value.
+        initial: state before the first message.
+        actions: type of the actions, if it is not the annotation of the reducer's second parameter.
+        state_type: type of the state, if it is not that of `initial`.
+        unwrap: takes the action out of another program's message.
+    """
+
+    key: str
+    reducer: Reducer[S, Any]
+    initial: S
+    actions: Any = None
+    state_type: Any = None
+    unwrap: Callable[[Any], Any] | None = None
+
+    def require_same(self, other: Declaration[Any]) -> None:
+        """Check that a second declaration of the key says the same.
+
+        Raises:
+            ConfigurationError: it does not.
+        """
+        difference = self._difference(other)
+        if difference is not None:
+            raise ConfigurationError(
+                f"{self.key!r} is in use with another {difference}",
+                hint="Declare it once and share that declaration, or use another key",
+            )
+
+    def _difference(self, other: Declaration[Any]) -> str | None:
+        if self.reducer is not other.reducer:
+            return f"reducer ({name_of(self.reducer)}, now {name_of(other.reducer)})"
+        if type(self.initial) is not type(other.initial) or self.initial != other.initial:
+            return f"default ({self.initial!r}, now {other.initial!r})"
+        types = (self.actions, self.state_type, self.unwrap)
+        return None if types == (other.actions, other.state_type, other.unwrap) else "type"
+
+
+@dataclass(frozen=True)
+class Definition(Generic[S]):
+    """A declaration made ready for use.
+
+    Attributes:
+        declaration: what the user said.
+        step: the reducer, ready to fold messages.
+        actions: how actions travel; plain JSON for shared values.
+        states: how states travel.
+        fingerprint: of all this, for caches.
+    """
+
+    declaration: Declaration[S]
+    step: Step[S]
+    actions: Model
+    states: Model
+    fingerprint: str
+
+    @property
+    def key(self) -> str:
+        """The stream's name."""
+        return self.declaration.key
+
+    @property
+    def initial(self) -> S:
+        """State before the first message."""
+        return self.declaration.initial
+
+
+def define(declaration: Declaration[S], *, strict: bool = False) -> Definition[S]:
+    """Check a declaration and make it ready for use.
+
+    Args:
+        declaration: what the user said.
+        strict: fold everything twice and compare.
+
+    Raises:
+        ConfigurationError: something about it cannot work.
+    """
+    try:
+        states = model_of(declaration.initial, declaration.state_type)
+        actions, step = _actions_and_step(declaration, states)
+    except (UnresolvedModel, NotJson) as exc:
+        raise ConfigurationError(
+            f"{declaration.key!r} cannot be used: {exc}", hint="Name the type with actions= or state_type="
+        ) from exc
+    return Definition(
+        declaration=declaration,
+        step=strict_step(step) if strict else step,
+        actions=actions,
+        states=states,
+        fingerprint=fingerprint(declaration.reducer, actions, states, declaration.initial),
+    )
+
+
+def _actions_and_step(declaration: Declaration[S], states: Model) -> tuple[Model, Step[S]]:
+    if declaration.reducer is set_state_reducer:
+        states.dump(declaration.initial)  # raises if there is no JSON form to send
+        return PLAIN, set_state_step(states)
+    actions = _actions_model(declaration.reducer, declaration.actions)
+    return actions, action_step(declaration.reducer, actions, unwrap=declaration.unwrap)
+
+
+def _actions_model(reducer: Callable[..., Any], actions: Any) -> Model:
+    if not callable(reducer):
+        raise ConfigurationError(f"A reducer is a function (state, action) -> state, not {reducer!r}")
+    if inspect.iscoroutinefunction(reducer):
+        raise ConfigurationError(
+            f"The reducer {name_of(reducer)} is asynchronous, and a reducer must be pure",
+            hint="Do the waiting before you dispatch, and put its result into the action",
+        )
+    return actions_of(reducer, actions)
+
+
+def base_url(url: str) -> str:
+    """Where a server's streams are: a bare `http://host:port` stands for its default path.
+
+    Raises:
+        ConfigurationError: it is not an absolute http or https URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ConfigurationError(
+            f"{url!r} is not an http or https URL",
+            hint=f"Pass one like http://127.0.0.1:4437{DEFAULT_PREFIX}",
+        )
+    path = parts.path.rstrip("/") or DEFAULT_PREFIX
+    return urlunsplit(parts._replace(path=path, fragment=""))
+
+
+def stream_url(base: str, key: str) -> str:
+    """URL of the stream of a key; every segment is percent-encoded, `/` separates segments.
+
+    Raises:
+        ConfigurationError: the key is empty, or a segment of it is empty, `.` or `..`.
+    """
+    segments = key.split("/")
+    if any(segment in ("", ".", "..") for segment in segments):
+        raise ConfigurationError(
+            f"{key!r} cannot be the key of a stream",
+            hint="Use segments that are not empty, '.' or '..', with one '/' between them",
+        )
+    parts = urlsplit(base)
+    path = "/".join([parts.path, *(quote(segment, safe=_SEGMENT_SAFE) for segment in segments)])
+    return urlunsplit(parts._replace(path=path))

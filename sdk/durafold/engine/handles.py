@@ -1,0 +1,323 @@
+"""`ServerState` and `ServerReducer`: what users hold of a stream."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, Self, TypeAlias, TypeVar
+
+from pydantic_core import to_jsonable_python
+
+from durafold.client import Offset
+from durafold.engine.core import Engine
+from durafold.engine.definition import Declaration
+from durafold.engine.dispatch import Dispatch
+from durafold.engine.options import Status
+from durafold.errors import ConfigurationError, InvalidAction
+from durafold.state.json_values import NotJson, to_json_value
+from durafold.state.ops import InvalidOperation, check_op
+from durafold.state.replica import Fault
+from durafold.state.snapshot import Snapshot, take_snapshot
+from durafold.wire.envelope import ACTION, OP, SET
+
+__all__ = ["Changes", "Handle", "Path", "ServerReducer", "ServerState"]
+
+S = TypeVar("S")
+A = TypeVar("A")
+
+Path: TypeAlias = str | int | Sequence[str | int]
+"""Where in a value an operation works: an object key, a list index, or several from the outside in."""
+
+
+class Handle(Generic[S]):
+    """What all handles have in common: reading. Reads are plain memory reads and never wait.
+
+    Values are handed out as they are, not copied: treat them as immutable. `Provider(strict=True)` finds
+    those who do not.
+
+    A handle belongs to the event loop of its provider and must be used from that loop's thread.
+    """
+
+    def __init__(self, engine: Engine[S], release: Callable[[], None]) -> None:
+        self._engine = engine
+        self._release = release
+        self._subscriptions: dict[object, Callable[[], None]] = {}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.key!r} {self.status}>"
+
+    @property
+    def key(self) -> str:
+        """The stream's name below the provider's URL."""
+        return self._engine.definition.key
+
+    @property
+    def value(self) -> S:
+        """The state with own pending actions on top; the same object until it changes.
+
+        Raises:
+            ConfigurationError: in strict mode, when somebody changed it in place.
+        """
+        return self._engine.view
+
+    @property
+    def confirmed(self) -> S:
+        """The state that everybody has at this `offset`, without pending actions."""
+        return self._engine.confirmed.state
+
+    @property
+    def version(self) -> int:
+        """Grows by one whenever `value` changes."""
+        return self._engine.version
+
+    @property
+    def offset(self) -> Offset:
+        """How far the stream was read."""
+        return self._engine.offset
+
+    @property
+    def status(self) -> Status:
+        """How the stream is doing."""
+        return self._engine.status
+
+    @property
+    def pending(self) -> int:
+        """Number of own actions that have not come back from the stream."""
+        return self._engine.pending_count
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """The first 100 messages that could not be folded, and were skipped."""
+        return self._engine.confirmed.faults
+
+    @property
+    def partial(self) -> bool:
+        """Whether some messages were of a type that only a newer version of the program knows."""
+        return self._engine.confirmed.partial
+
+    @property
+    def error(self) -> Exception | None:
+        """Why the status is `failed`."""
+        return self._engine.error
+
+    @property
+    def client_id(self) -> str:
+        """What the ids of own actions begin with."""
+        return self._engine.client_id
+
+    def require_same(self, declaration: Declaration[Any]) -> None:
+        """Check that a declaration says of the key what this handle was made with.
+
+        Raises:
+            ConfigurationError: it does not.
+        """
+        self._engine.definition.declaration.require_same(declaration)
+
+    async def ready(self) -> Self:
+        """Wait until the stream was read to its tail once; until then `value` is the initial or cached state.
+
+        Raises:
+            DurafoldError: the server refuses to serve the stream (`Unauthorized`, `StreamNotFound` with
+                `create=False` ...). While there is no connection, it waits.
+            ProviderClosed: the provider was closed before.
+        """
+        await self._engine.ready()
+        return self
+
+    def snapshot(self) -> Snapshot[S] | None:
+        """The confirmed state with its place in the stream, for `HydrationPayload`.
+
+        None if some messages could not be folded: then every reader should start from the beginning.
+        """
+        return take_snapshot(self._engine.confirmed, self._engine.definition.fingerprint)
+
+    def subscribe(self, callback: Callable[[], None], *, progress: bool = False) -> Callable[[], None]:
+        """Call `callback` after every change of `value`.
+
+        It is called without arguments, after the whole change, and never while it runs: a change that a
+        callback makes is announced afterwards. What it raises goes to the provider's `on_error`.
+
+        Args:
+            callback: a plain function.
+            progress: call it also when only `status`, `pending`, `confirmed` or `faults` changed.
+
+        Returns:
+            A function that unsubscribes; it may be called more than once.
+
+        Raises:
+            ConfigurationError: the callback is asynchronous.
+        """
+        if inspect.iscoroutinefunction(callback):
+            raise ConfigurationError(
+                "A callback must be a plain function", hint="Use `async for value in handle.changes()`"
+            )
+        token = object()
+        remove = self._engine.listeners.add(callback, progress=progress)
+
+        def unsubscribe() -> None:
+            self._subscriptions.pop(token, None)
+            remove()
+
+        self._subscriptions[token] = unsubscribe
+        return unsubscribe
+
+    def changes(self) -> AsyncIterator[S]:
+        """The present value, and then each later one; ends when nothing can change any more.
+
+        Who is slow gets the latest value only, and misses those between. Leaving the loop needs no cleaning
+        up.
+        """
+        return Changes(self._engine)
+
+    def close(self) -> None:
+        """Give the handle up: its subscriptions end, and with the last handle of a key its connection.
+
+        What was dispatched is still sent. Closing the provider closes all handles, so this is only for keys
+        that are needed for a while.
+        """
+        for unsubscribe in tuple(self._subscriptions.values()):
+            unsubscribe()
+        release, self._release = self._release, _nothing
+        release()
+
+
+class ServerState(Handle[S]):
+    """A shared value, like `useState`, but the same for every client.
+
+    Every method that changes it shows the change at once, returns a `Dispatch` to await or to leave, and
+    raises:
+
+    - `InvalidAction`: the value or argument has no JSON form, or does not match the value's type.
+    - `StreamClosed`: the stream takes no more changes.
+    - `ProviderClosed`: the provider was closed.
+
+    Operations (`increment` to `max`) are folded where they arrive in the stream and so never conflict. One
+    that does not fit the value there, such as `append` to a number, is an `ActionRejected` for its sender.
+    All but `put` take `path=`: where in the value to work.
+
+    ::
+
+        votes = party.server_state({"yes": 0, "no": 0}, "poll/votes")
+        await votes.increment(path="yes")
+    """
+
+    def set(self, value: S | Callable[[S], S]) -> Dispatch[S]:
+        """Replace the value, or compute the new one from the old one.
+
+        With a value, the last writer wins. With a function, nothing is lost: it is run on the confirmed value
+        and counts only if nobody else wrote in between; otherwise it is run again. So it may be called often,
+        and must do nothing but compute. Later changes of this client wait until it is through.
+
+        Args:
+            value: the new value, or a function from the present one to the new one.
+        """
+        if callable(value):
+            return self._engine.update(value)  # pyright: ignore[reportArgumentType]
+        return self._dispatch(SET, lambda: self._engine.definition.states.dump(value))
+
+    def increment(self, n: float = 1, *, path: Path = ()) -> Dispatch[S]:
+        """Add a number."""
+        return self._op("increment", [n], path)
+
+    def append(self, item: Any, *, path: Path = ()) -> Dispatch[S]:
+        """Add an item at the end of a list."""
+        return self._op("append", [item], path)
+
+    def extend(self, items: Iterable[Any], *, path: Path = ()) -> Dispatch[S]:
+        """Add items at the end of a list."""
+        return self._op("extend", [list(items)], path)
+
+    def remove(self, item: Any, *, path: Path = ()) -> Dispatch[S]:
+        """Remove the first equal item of a list, or a key of an object; nothing happens if there is none."""
+        return self._op("remove", [item], path)
+
+    def merge(self, members: Mapping[str, Any], *, path: Path = ()) -> Dispatch[S]:
+        """Set keys of an object, one level deep, and leave the others."""
+        return self._op("merge", [dict(members)], path)
+
+    def put(self, path: Path, value: Any) -> Dispatch[S]:
+        """Replace what is at a path; objects that are missing on the way are made."""
+        return self._op("put", [_steps(path), value], ())
+
+    def toggle(self, *, path: Path = ()) -> Dispatch[S]:
+        """Turn true into false, and false into true."""
+        return self._op("toggle", [], path)
+
+    def min(self, n: float, *, path: Path = ()) -> Dispatch[S]:
+        """Keep the smaller of the value and this number."""
+        return self._op("min", [n], path)
+
+    def max(self, n: float, *, path: Path = ()) -> Dispatch[S]:
+        """Keep the larger of the value and this number."""
+        return self._op("max", [n], path)
+
+    def _op(self, name: str, arguments: list[Any], path: Path) -> Dispatch[S]:
+        def payload() -> Any:
+            op = to_json_value([name, *map(self._plain, arguments), *([_steps(path)] if path != () else [])])
+            check_op(op)
+            return op
+
+        return self._dispatch(OP, payload)
+
+    def _plain(self, argument: Any) -> Any:
+        # Of a modelled value, parts may be models too.
+        is_modelled = self._engine.definition.states.adapter is not None
+        return to_jsonable_python(argument, by_alias=True) if is_modelled else argument
+
+    def _dispatch(self, kind: str, payload: Callable[[], Any]) -> Dispatch[S]:
+        try:
+            value = payload()
+        except (NotJson, InvalidOperation) as exc:
+            raise InvalidAction(f"Nothing was sent: {exc}", stream=self.key) from exc
+        return self._engine.dispatch(kind, value)
+
+
+class ServerReducer(Handle[S], Generic[S, A]):
+    """Shared state that is changed by actions only, like `useReducer`, but the same for every client."""
+
+    def dispatch(self, action: A) -> Dispatch[S]:
+        """Show an action at once, and send it.
+
+        Args:
+            action: an action of the reducer's type; a dict that matches it will do.
+
+        Returns:
+            What to await for its confirmation, or to leave.
+
+        Raises:
+            InvalidAction: it does not match its model, or has no JSON form (NaN, for example).
+            StreamClosed: the stream takes no more actions.
+            ProviderClosed: the provider was closed.
+        """
+        try:
+            payload = self._engine.definition.actions.dump(action)
+        except NotJson as exc:
+            raise InvalidAction(f"Nothing was sent: {exc}", stream=self.key) from exc
+        return self._engine.dispatch(ACTION, payload)
+
+
+class Changes(AsyncIterator[S]):
+    """See `Handle.changes`."""
+
+    def __init__(self, engine: Engine[S]) -> None:
+        self._engine = engine
+        self._version = -1
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> S:
+        while self._version == self._engine.version:
+            if self._engine.has_ended:
+                raise StopAsyncIteration
+            await self._engine.listeners.changed()
+        self._version = self._engine.version
+        return self._engine.view
+
+
+def _steps(path: Path) -> list[str | int]:
+    return [path] if isinstance(path, str | int) else list(path)
+
+
+def _nothing() -> None:
+    """There is nothing left to release."""

@@ -1,0 +1,169 @@
+"""Keeps the pages of one stream coming, whatever happens to the connection or to the stream."""
+
+from __future__ import annotations
+
+import random
+from typing import Final, Protocol
+
+import anyio
+
+from durafold.client import DurableStream, LiveChoice, Offset, Page, ReadStatus
+from durafold.errors import (
+    BadRequest,
+    ConfigurationError,
+    DurafoldError,
+    ServerUnavailable,
+    StateError,
+    StreamConflict,
+    StreamGone,
+    StreamNotFound,
+    TooManyRequests,
+    TransportError,
+)
+from durafold.wire.names import JSON_CONTENT_TYPE, is_json
+from durafold.wire.offsets import START
+
+__all__ = ["Reader", "Sink"]
+
+_TRIES: Final = 3
+"""How many answers in a row may make no sense before the stream counts as failed."""
+
+
+class Sink(Protocol):
+    """What the reader needs of the one it reads for."""
+
+    @property
+    def offset(self) -> Offset:
+        """Where to read on."""
+        ...
+
+    async def take(self, page: Page) -> None:
+        """Fold a page."""
+
+    async def start_over(self) -> None:
+        """The stream is another one now: forget what was folded, and have `offset` at the start."""
+
+    def reading_changed(self) -> None:
+        """`status` or `failure` changed."""
+
+    def refused(self, error: DurafoldError) -> None:
+        """The server refuses to serve the stream; told once, until it serves it again."""
+
+
+class Reader:
+    """Follows a stream and hands its pages to a sink.
+
+    The follower of the client restores lost connections by itself. What is left for here are the answers that
+    end it: the stream does not exist (it is created, if that is wanted), it is another one than before (the
+    sink starts over), or the server refuses (tried again, more and more rarely).
+
+    Args:
+        stream: what to read.
+        sink: who gets the pages.
+        create: create the stream if it does not exist.
+        live: how to wait for new data.
+
+    Attributes:
+        status: what the follower is doing.
+        failure: why the server does not serve the stream, while it does not.
+        exists: set while the stream is known to exist.
+    """
+
+    def __init__(self, stream: DurableStream, sink: Sink, *, create: bool, live: LiveChoice) -> None:
+        self._stream = stream
+        self._sink = sink
+        self._create = create
+        self._live: LiveChoice = live
+        self._attempts = 0
+        self.status: ReadStatus = "connecting"
+        self.failure: DurafoldError | None = None
+        self.exists = anyio.Event()
+
+    async def run(self) -> None:
+        """Read until the stream is closed and all of it was taken.
+
+        Raises:
+            StateError: the sink raised it.
+        """
+        while True:
+            try:
+                await self._follow()
+            except StateError:
+                raise  # the sink will take no more
+            except DurafoldError as error:
+                await self._mend(error)
+            else:
+                return
+
+    async def _follow(self) -> None:
+        follower = self._stream.follow(self._sink.offset, live=self._live, on_status=self._status_changed)
+        async with follower:
+            async for page in follower:
+                _require_json(page)
+                await self._sink.take(page)
+                self._works()
+
+    def _status_changed(self, status: ReadStatus) -> None:
+        self.status = status
+        self._sink.reading_changed()
+
+    def _works(self) -> None:
+        self._attempts = 0
+        self.exists.set()
+        self._set_failure(None)
+
+    def _set_failure(self, failure: DurafoldError | None) -> None:
+        was_served, self.failure = self.failure is None, failure
+        if was_served is (failure is None):
+            return
+        self._sink.reading_changed()
+        if failure is not None:
+            self._sink.refused(failure)
+
+    async def _mend(self, error: DurafoldError) -> None:
+        """Do what the error asks for, so that following can begin again."""
+        is_elsewhere = isinstance(error, StreamNotFound | StreamGone | BadRequest)
+        if is_elsewhere and self._sink.offset != START:
+            # The stream was deleted, and perhaps made anew: what we have is of no use for this one.
+            if self.exists.is_set():  # whoever waits for it already goes on waiting
+                self.exists = anyio.Event()
+            await self._sink.start_over()
+        elif isinstance(error, StreamNotFound) and self._create:
+            await self._make()
+        else:
+            if not _may_pass(error) or self._attempts >= _TRIES:
+                self._set_failure(error)
+            await self._rest()
+
+    async def _make(self) -> None:
+        try:
+            await self._stream.create(content_type=JSON_CONTENT_TYPE)
+        except StreamConflict:
+            pass  # Somebody else made it in the meantime, with settings of their own.
+        except DurafoldError as error:
+            if not _may_pass(error):
+                self._set_failure(error)
+            await self._rest()
+            return
+        if self._attempts:
+            await self._rest()  # It vanishes as soon as it is made.
+        self._attempts += 1
+        self.exists.set()
+
+    async def _rest(self) -> None:
+        self._attempts += 1
+        backoff = self._stream.settings.backoff
+        await anyio.sleep(backoff.delay_s(self._attempts - 1, random.random()))  # noqa: S311 - jitter
+
+
+def _may_pass(error: DurafoldError) -> bool:
+    """Whether the error says nothing about the stream, only about the way to it."""
+    return isinstance(error, TransportError | ServerUnavailable | TooManyRequests)
+
+
+def _require_json(page: Page) -> None:
+    if not is_json(page.content_type):
+        raise ConfigurationError(
+            f"The stream is {page.content_type}, and state needs {JSON_CONTENT_TYPE}",
+            hint="Use another key, or delete the stream",
+        )

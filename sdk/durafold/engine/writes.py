@@ -1,0 +1,112 @@
+"""Own actions on their way, and which of them may be sent next."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from durafold.engine.dispatch import Dispatch
+from durafold.wire.envelope import ActionId
+
+__all__ = ["Write", "Writes"]
+
+S = TypeVar("S")
+
+
+@dataclass(eq=False, slots=True)
+class Write(Generic[S]):
+    """An own action from its dispatch until its echo.
+
+    Attributes:
+        ticket: its number, in the order of dispatching.
+        dispatch: what the caller holds.
+        kind: type of its message.
+        payload: of its message, unless it is a functional update.
+        function: of a functional update, which is sent as compare-and-set of the value it gives.
+        ts_ms: when it was dispatched, milliseconds since 1970.
+        id: its identity in the log, once it has one.
+        message: what is sent, once it has an identity.
+        conflicts: how many compare-and-sets it lost.
+        is_resting: it waits a moment before it is sent anew.
+        is_durable: the server has it.
+    """
+
+    ticket: int
+    dispatch: Dispatch[S]
+    kind: str
+    payload: Any
+    function: Callable[[S], S] | None
+    ts_ms: int
+    id: ActionId | None = None
+    message: dict[str, Any] | None = None
+    conflicts: int = 0
+    is_resting: bool = False
+    is_durable: bool = False
+
+
+class Writes(Generic[S]):
+    """All own actions that have not come back, in the order of dispatching.
+
+    Those that a producer was given always come before those that wait for it: the counters in their ids must
+    grow along the log. A functional update is given only when it is the oldest, because what it is computed
+    from must be confirmed, and everything behind it waits until its fate is known.
+    """
+
+    def __init__(self) -> None:
+        self._all: dict[int, Write[S]] = {}
+        self._waiting: deque[Write[S]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __iter__(self) -> Iterator[Write[S]]:
+        return iter(tuple(self._all.values()))
+
+    def __contains__(self, write: Write[S]) -> bool:
+        return write.ticket in self._all
+
+    def add(self, write: Write[S]) -> None:
+        """Queue a new one behind all others."""
+        self._all[write.ticket] = write
+        self._waiting.append(write)
+
+    def get(self, ticket: int) -> Write[S]:
+        """The one with this ticket."""
+        return self._all[ticket]
+
+    def remove(self, write: Write[S]) -> None:
+        """Take one out whose fate is known."""
+        del self._all[write.ticket]
+        if write in self._waiting:
+            self._waiting.remove(write)
+
+    def clear(self) -> None:
+        """Take all out."""
+        self._all.clear()
+        self._waiting.clear()
+
+    def next(self) -> Write[S] | None:
+        """The one that may be given to the producer now, if any."""
+        if not self._waiting or self._waiting[0].is_resting:
+            return None
+        first, oldest = self._waiting[0], next(iter(self._all.values()))
+        if first is not oldest and (first.function is not None or oldest.function is not None):
+            return None
+        return first
+
+    def given(self, write: Write[S]) -> None:
+        """The one from `next` was given to the producer."""
+        self._waiting.popleft()
+        assert write in self
+
+    def give_again(self) -> None:
+        """There is a new producer: it is to be given all, under the ids that they have."""
+        self._waiting = deque(self._all.values())
+
+    def call_back(self, write: Write[S]) -> None:
+        """The oldest one needs a new id and is to be given again."""
+        write.id = write.message = None
+        if write not in self._waiting:
+            self._waiting.appendleft(write)

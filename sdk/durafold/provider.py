@@ -1,0 +1,392 @@
+"""`Provider`: the streams of one server, shared by everything in a process."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, Generic, Self, TypeVar
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from durafold.cache import StateCache, scope_of
+from durafold.client import ClientSettings, DurableStream, Headers, LiveChoice, Params, Transport
+from durafold.client.settings import DEFAULT_SETTINGS
+from durafold.engine import (
+    Declaration,
+    Engine,
+    EngineOptions,
+    Handle,
+    Notice,
+    OnFault,
+    ServerReducer,
+    ServerState,
+    base_url,
+    define,
+    stream_url,
+)
+from durafold.errors import ConfigurationError, ProviderClosed
+from durafold.hydrate import hydrated_state
+from durafold.state.reducer import Reducer, set_state_reducer
+from durafold.wire.names import JSON_CONTENT_TYPE
+
+__all__ = ["Provider", "ambient_provider", "use_provider"]
+
+S = TypeVar("S")
+T = TypeVar("T")
+A = TypeVar("A")
+
+_logger: Final = logging.getLogger("durafold")
+
+
+@dataclass(eq=False, slots=True)
+class _Shared(Generic[S]):
+    """An engine, and how many handles use it."""
+
+    engine: Engine[S]
+    users: int = 0
+
+
+class Provider:
+    """The streams of one server, shared by everything in a process::
+
+        async with Provider("http://127.0.0.1:4437/v1/stream") as party:
+            counter = party.server_state(0, "my-counter")
+            await counter.increment()
+            print(counter.value)
+
+    There is one connection per key, however many handles of it there are. The server need not run when the
+    provider is opened: values are the initial (or cached, or hydrated) ones, what is dispatched waits, and
+    all goes on by itself when the server answers.
+
+    A provider belongs to one event loop, and is opened and left in one task, because a task group is inside.
+    Where one task lives as long as the application (the lifespan function of an ASGI app, `main`), use
+    `async with`. Where start and stop are called from tasks of their own, start `run` as a task and stop it
+    with `aclose`, which any task may call.
+
+    Args:
+        url: where the server's streams are. A bare `http://host:port` means `/v1/stream` there.
+        client_id: a name for this client, to recognise its actions in the stream: printable ASCII without
+            `:`. A random part is added, because ids must never be used twice, not even by the next start of
+            the same program.
+        headers: more request headers, or functions that make them; see `durafold.client.Headers`.
+        params: more query parameters, likewise.
+        transport: connections to share with others. Default: its own.
+        settings: timeouts and limits of the client.
+        cache: where confirmed states are kept, to start from when a key is opened again.
+        cache_scope: whose states these are; needed if `headers` or `params` contain functions.
+        live: how to wait for new data.
+        create: create streams that do not exist.
+        by: who dispatches, put into every action for others to see.
+        strict: find reducers that are not pure, and values that were changed in place; for tests.
+        on_fault: what to do at a message that cannot be folded: "skip" it, record it in `faults` and go on;
+            or "halt" before the page it came in, with the status `failed`, where a wrong state is worse than
+            an old one.
+        on_error: is given what nobody awaits: failures of dispatches, exceptions of callbacks, faults of
+            actions. Default: they are logged.
+        on_notice: is given notices such as `StreamReset`. Default: they are logged.
+        close_timeout_s: seconds that leaving waits for the server to take what was dispatched.
+        clock: seconds since 1970, for the time in actions.
+
+    Raises:
+        ConfigurationError: an argument cannot work.
+
+    Attributes:
+        url: where the streams are.
+        client_id: what the ids of all actions of this provider begin with.
+        hook_handles: the handles that hooks share, by key.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        client_id: str | None = None,
+        headers: Headers | None = None,
+        params: Params | None = None,
+        transport: Transport | None = None,
+        settings: ClientSettings = DEFAULT_SETTINGS,
+        cache: StateCache | None = None,
+        cache_scope: str | None = None,
+        live: LiveChoice = "auto",
+        create: bool = True,
+        by: str | None = None,
+        strict: bool = False,
+        on_fault: OnFault = "skip",
+        on_error: Callable[[Exception], None] | None = None,
+        on_notice: Callable[[Notice], None] | None = None,
+        close_timeout_s: float = 5.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.url = base_url(url)
+        self.client_id = _unique_id(client_id)
+        scope = scope_of(cache_scope, headers, params)
+        if cache is not None and scope is None:
+            raise ConfigurationError(
+                "Whose states would be cached? Headers and parameters made by functions do not tell",
+                hint='Name the user with cache_scope=, or pass cache_scope="" if everybody sees the same',
+            )
+        numbers = itertools.count(1)
+        self._options = EngineOptions(
+            new_client_id=lambda: f"{self.client_id}.{next(numbers)}",
+            create=create,
+            live=live,
+            strict=strict,
+            on_fault=on_fault,
+            by=by,
+            cache=cache,
+            cache_scope=scope,
+            on_error=on_error or _log_error,
+            on_notice=on_notice or _log_notice,
+            clock=clock,
+        )
+        self._transport = transport or Transport()
+        self._owns_transport = transport is None
+        self._make_stream = partial(
+            DurableStream,
+            headers=headers,
+            params=params,
+            transport=self._transport,
+            content_type=JSON_CONTENT_TYPE,
+            settings=settings,
+        )
+        self._close_timeout_s = close_timeout_s
+        self.hook_handles: dict[str, Handle[Any]] = {}
+        self._shared: dict[str, _Shared[Any]] = {}
+        self._retired: set[Engine[Any]] = set()
+        self._tasks: TaskGroup | None = None
+        self._is_closing = False
+        self._closing = anyio.Event()
+        self._ambient: Token[Provider | None] | None = None
+
+    # ---- keys ----
+
+    def server_state(self, default: T, key: str, *, state_type: Any = None) -> ServerState[T]:
+        """A shared value, like `useState`, but the same for every client.
+
+        It can be used at once; `await handle.ready()` waits until its present value was read.
+
+        Args:
+            default: its value before anybody has set one: plain JSON, a pydantic model, a dataclass ...
+            key: the stream's name; `/` separates segments.
+            state_type: its type, if it is not that of `default`, such as `list[Todo]` for `[]`.
+
+        Raises:
+            ConfigurationError: the provider is not open, the key cannot be used, or it is in use with another
+                default.
+            ProviderClosed: the provider was closed.
+        """
+        shared = self._use(Declaration(key, set_state_reducer, default, state_type=state_type))
+        return ServerState(shared.engine, partial(self._release, shared))
+
+    def server_reducer(
+        self,
+        reducer: Reducer[S, A],
+        initial: S,
+        key: str,
+        *,
+        actions: Any = None,
+        state_type: Any = None,
+        unwrap: Callable[[Any], Any] | None = None,
+    ) -> ServerReducer[S, A]:
+        """Shared state that is changed by actions only, like `useReducer`, but the same for every client.
+
+        It can be used at once; `await handle.ready()` waits until its present state was read.
+
+        Args:
+            reducer: a pure function `(state, action) -> state`.
+            initial: state before the first action.
+            key: the stream's name; `/` separates segments.
+            actions: type of the actions: a pydantic discriminated union, a dataclass, a TypedDict. Default:
+                what the reducer's second parameter is annotated with; plain JSON without annotation.
+            state_type: type of the state, if it is not that of `initial`.
+            unwrap: takes the action out of a message that another program wrote. Default: the message is it.
+
+        Raises:
+            ConfigurationError: the provider is not open, the key or types cannot be used, or the key is in
+                use with another reducer or initial state.
+            ProviderClosed: the provider was closed.
+        """
+        shared = self._use(Declaration(key, reducer, initial, actions, state_type, unwrap))
+        return ServerReducer(shared.engine, partial(self._release, shared))
+
+    def _use(self, declaration: Declaration[S]) -> _Shared[S]:
+        tasks = self._require_open()
+        shared = self._shared.get(declaration.key)
+        if shared is None:
+            shared = self._shared[declaration.key] = _Shared(self._engine(declaration))
+            tasks.start_soon(shared.engine.run, name=f"durafold {declaration.key}")
+        else:
+            shared.engine.definition.declaration.require_same(declaration)
+        shared.users += 1
+        return shared
+
+    def _engine(self, declaration: Declaration[S]) -> Engine[S]:
+        definition = define(declaration, strict=self._options.strict)
+        stream = self._make_stream(stream_url(self.url, declaration.key))
+        return Engine(
+            definition, stream, self._options, base_url=self.url, hydrated=hydrated_state(definition)
+        )
+
+    def _require_open(self) -> TaskGroup:
+        if self._is_closing:
+            raise ProviderClosed("The provider was closed", hint="Make a new one")
+        if self._tasks is None:
+            raise ConfigurationError(
+                "The provider is not open", hint="Use it inside `async with Provider(...) as party:`"
+            )
+        return self._tasks
+
+    def _release(self, shared: _Shared[Any]) -> None:
+        """A handle was closed: with the last of its key, the engine ends once everything is sent."""
+        shared.users -= 1
+        if not shared.users and not self._is_closing and self._tasks is not None:
+            del self._shared[shared.engine.definition.key]
+            self._retired.add(shared.engine)
+            self._tasks.start_soon(self._retire, shared.engine)
+
+    async def _retire(self, engine: Engine[Any]) -> None:
+        with anyio.move_on_after(self._close_timeout_s):
+            await engine.flushed()
+        engine.stop()
+        self._retired.discard(engine)
+
+    # ---- life ----
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Open the provider and keep it open until `aclose` is called: for a task of its own.
+
+        ::
+
+            await task_group.start(party.run)  # open from here on
+            ...
+            await party.aclose()
+        """
+        async with self:
+            task_status.started()
+            await self._closing.wait()
+
+    async def aclose(self) -> None:
+        """Wait until what was dispatched is on the server, at most `close_timeout_s`, and stop everything.
+
+        May be called from any task, and more than once.
+        """
+        self._is_closing = True
+        engines = [*(shared.engine for shared in self._shared.values()), *self._retired]
+        with anyio.move_on_after(self._close_timeout_s):
+            for engine in engines:
+                await engine.flushed()
+        self._stop()
+        for engine in engines:
+            await engine.ended.wait()
+
+    def _stop(self) -> None:
+        self._is_closing = True
+        for engine in [*(shared.engine for shared in self._shared.values()), *self._retired]:
+            engine.stop()
+        self._closing.set()
+
+    async def __aenter__(self) -> Self:
+        if self._tasks is not None:
+            raise ConfigurationError("A provider can be opened only once", hint="Make a new one")
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._ambient = _ambient.set(self)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        assert self._tasks is not None
+        self._leave_context()
+        reason = await self._leave(exc)
+        self._stop()
+        try:
+            # The task group is told of cancellation only: it would wrap any other exception in a group.
+            if isinstance(reason, anyio.get_cancelled_exc_class()):
+                await self._tasks.__aexit__(type(reason), reason, reason.__traceback__)
+            else:
+                await self._tasks.__aexit__(None, None, None)
+        finally:
+            await self._close_transport()
+        if reason is not None and reason is not exc:
+            raise reason
+
+    async def _leave(self, exc: BaseException | None) -> BaseException | None:
+        """Close in peace if there is peace; return what is to be raised."""
+        if exc is not None:
+            return exc
+        try:
+            await self.aclose()
+        except BaseException as leaving:  # noqa: BLE001 - handed to our caller, who raises it
+            return leaving
+        return None
+
+    async def _close_transport(self) -> None:
+        if self._owns_transport:
+            with anyio.CancelScope(shield=True):
+                await self._transport.aclose()
+
+    def _leave_context(self) -> None:
+        if self._ambient is not None:
+            try:
+                _ambient.reset(self._ambient)
+            except ValueError:
+                # Left in another context than entered, as some test fixtures do: there is nothing to restore.
+                _ambient.set(None)
+
+
+_ambient: ContextVar[Provider | None] = ContextVar("durafold_provider", default=None)
+
+
+def ambient_provider() -> Provider:
+    """The provider that the code around the caller is in: the innermost `async with Provider`, or what
+    `use_provider` was given.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    provider = _ambient.get()
+    if provider is None:
+        raise ConfigurationError(
+            "There is no provider around this call",
+            hint="Call it inside `async with Provider(url):`, or `with use_provider(party):` where the code"
+            " runs in another task, such as a request handler",
+        )
+    return provider
+
+
+@contextmanager
+def use_provider(provider: Provider) -> Iterator[Provider]:
+    """Make a provider the one that hooks use, in this block and in tasks that are started from it."""
+    token = _ambient.set(provider)
+    try:
+        yield provider
+    finally:
+        _ambient.reset(token)
+
+
+def _unique_id(name: str | None) -> str:
+    if name is None:
+        return secrets.token_hex(6)
+    if not name or not name.isascii() or not name.isprintable() or ":" in name:
+        raise ConfigurationError(
+            f"{name!r} cannot be a client id", hint="Use printable ASCII characters without ':'"
+        )
+    return f"{name}-{secrets.token_hex(4)}"
+
+
+def _log_error(error: Exception) -> None:
+    _logger.error("%s", error, exc_info=error)
+
+
+def _log_notice(notice: Notice) -> None:
+    _logger.warning("%s", notice)
