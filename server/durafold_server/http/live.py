@@ -13,7 +13,6 @@ from durafold_server.http.exchange import Exchange
 from durafold_server.protocol import sse
 from durafold_server.protocol.cursors import later_cursor, next_cursor
 from durafold_server.protocol.model import Mode
-from durafold_server.protocol.offsets import format_offset
 from durafold_server.protocol.requests import ReadRequest
 from durafold_server.protocol.responses import PageView, event_stream
 from durafold_server.service import StreamService
@@ -144,7 +143,7 @@ def _encode(view: PageView, cursor: str) -> bytes:
     stream = view.stream
     control = sse.control_event(
         ControlEvent(
-            Offset(format_offset(stream.origin, view.end)),
+            Offset(stream.offset(view.end)),
             cursor,
             up_to_date=view.at_tail,
             closed=view.closed,

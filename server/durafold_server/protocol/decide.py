@@ -28,6 +28,7 @@ from durafold_server.protocol.model import (
     NO_PAYLOAD,
     AppendData,
     Decision,
+    Fork,
     Loaded,
     Mode,
     Payload,
@@ -95,7 +96,11 @@ def living(stream: StreamState | None, now_us: int) -> StreamState:
 
 
 def create(
-    request: CreateRequest, found: Sequence[Loaded], now_us: int, *, fork_at: int | None = None
+    request: CreateRequest,
+    found: Sequence[Loaded],
+    now_us: int,
+    *,
+    fork_at: int | ProtocolError | None = None,
 ) -> Decision[Created]:
     """PUT (PROTOCOL §5.1, §4.2).
 
@@ -104,7 +109,7 @@ def create(
         found: the stream at the path, then the fork's source if one is asked for, then the ancestors of
             the stream at the path.
         now_us: the time, which also becomes the new stream's id.
-        fork_at: where the fork branches off, sub-offset included.
+        fork_at: where the fork branches off, sub-offset included, or why it cannot.
 
     Raises:
         StreamExists: the path is taken by a stream of another configuration.
@@ -122,7 +127,7 @@ def create(
     if request.fork is None:
         stream = _fresh(request, now_us)
         return _begin(stream, request, released)
-    source = forks.check_source(found[1].stream, now_us)
+    source = forks.check_source(_as_left_by(released, found[1].stream), now_us)
     stream = _forked(request, source, now_us, fork_at)
     return _begin(
         stream, request, [*released, SaveStream(replace(source, forks=source.forks + 1, used_us=now_us))]
@@ -160,6 +165,12 @@ def delete(found: Sequence[Loaded], now_us: int) -> Decision[Deleted]:
     return Decision(writes, Deleted(stream, _removed(writes)))
 
 
+def _as_left_by(writes: Sequence[Write], stream: StreamState | None) -> StreamState | None:
+    """The stream after the writes, for a decision that changes it twice."""
+    saved = (write.stream for write in writes if isinstance(write, SaveStream))
+    return next((after for after in saved if stream is not None and after.id == stream.id), stream)
+
+
 def _removed(writes: Sequence[Write]) -> tuple[StreamState, ...]:
     return tuple(write.stream for write in writes if isinstance(write, RemoveStream))
 
@@ -190,13 +201,14 @@ def _confirm_fork(existing: StreamState, request: CreateRequest) -> None:
         or has is None
         or asked.source_path != has.source_path
         or asked.sub_offset != has.sub_offset
-        or asked.offset not in (None, has.requested_offset, _offset_of(existing, has.at))
+        or asked.offset not in (None, has.requested_offset, _anchor_of(existing, has))
     ):
         raise StreamExists("The stream exists with another fork source or fork offset.")
 
 
-def _offset_of(stream: StreamState, position: int) -> str:
-    return f"{stream.origin:016d}_{position:016d}"
+def _anchor_of(stream: StreamState, fork: Fork) -> str | None:
+    """The offset a fork branched off at; with a sub-offset, that is not the offset it was asked for."""
+    return None if fork.sub_offset else stream.offset(fork.at)
 
 
 def _same_type(one: str, other: str) -> bool:
@@ -223,9 +235,13 @@ def _fresh(request: CreateRequest, now_us: int) -> StreamState:
     )
 
 
-def _forked(request: CreateRequest, source: StreamState, now_us: int, fork_at: int | None) -> StreamState:
+def _forked(
+    request: CreateRequest, source: StreamState, now_us: int, fork_at: int | ProtocolError | None
+) -> StreamState:
     if request.fork is None or fork_at is None:
         raise ValueError("a fork needs its source and its position")
+    if isinstance(fork_at, ProtocolError):
+        raise fork_at
     content_type = request.content_type or source.content_type
     if not _same_type(content_type, source.content_type):
         raise ContentTypeMismatch(f"The source's content type is {source.content_type}; a fork has the same.")
@@ -260,7 +276,7 @@ def _append_to_closed(stream: StreamState, request: AppendRequest, known: Produc
             return Appended(stream, changed=False, claim=request.claim, accepted_seq=seq, duplicate=True)
     elif request.close and request.payload is NO_PAYLOAD:
         return Appended(stream, changed=False)
-    raise StreamIsClosed(stream.origin, stream.tail)
+    raise StreamIsClosed(stream.offset(stream.tail))
 
 
 def _accepted_payload(stream: StreamState, request: AppendRequest) -> Payload:

@@ -28,7 +28,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 from durafold.wire import names
-from durafold_server.protocol.offsets import format_offset
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -115,10 +114,10 @@ class StreamIsClosed(Conflict):
 
     section = "5.2"
 
-    def __init__(self, origin: int, tail: int) -> None:
+    def __init__(self, final_offset: str) -> None:
         super().__init__(
             "The stream is closed and takes no more appends.",
-            ((names.STREAM_CLOSED, "true"), (names.STREAM_NEXT_OFFSET, format_offset(origin, tail))),
+            ((names.STREAM_CLOSED, "true"), (names.STREAM_NEXT_OFFSET, final_offset)),
         )
 
 

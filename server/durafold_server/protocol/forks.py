@@ -45,7 +45,7 @@ def anchor(request: ForkRequest, source: StreamState) -> int:
     if is_start(request.offset):
         return source.start
     parsed = parse_offset(request.offset)
-    if parsed is None or parsed[0] != source.origin:
+    if parsed is None or parsed[0] != source.owner(parsed[1]):
         raise InvalidRequest("Stream-Fork-Offset is no offset of the source stream.")
     position = parsed[1]
     if position > source.tail:

@@ -14,8 +14,11 @@ US_PER_S: Final = 1_000_000
 
 # PROTOCOL §5.1: no leading zeros, plus sign, decimal point or exponent. Ten digits are 300 years.
 _TTL = re.compile(r"(?:0|[1-9][0-9]{0,9})", re.ASCII)
+# Hours and minutes are bounded here, because what `datetime` takes beyond them differs between its versions.
+_HOUR_MINUTE = r"(?:[01]\d|2[0-3]):[0-5]\d"
 _RFC3339 = re.compile(
-    r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(?P<fraction>\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII
+    rf"\d{{4}}-\d{{2}}-\d{{2}}[Tt]{_HOUR_MINUTE}:\d{{2}}(?P<fraction>\.\d{{1,9}})?(?:[Zz]|[+-]{_HOUR_MINUTE})",
+    re.ASCII,
 )
 
 

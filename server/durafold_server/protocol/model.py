@@ -13,6 +13,7 @@ from typing import Generic, NamedTuple, TypeAlias, TypeVar
 import msgspec
 
 from durafold.wire import names
+from durafold_server.protocol.offsets import format_offset
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -137,6 +138,16 @@ class StreamState(Value, frozen=True):
         """The stretches that make up the whole stream, oldest first; the last one is its own data."""
         own = Segment(self.id, self.tail)
         return (*self.fork.inherited, own) if self.fork else (own,)
+
+    def owner(self, position: int) -> int:
+        """Id of the stream that the bytes before a position were appended to: this one, or a source."""
+        if self.fork is not None and position <= self.fork.at:
+            return next(segment.stream_id for segment in self.fork.inherited if position <= segment.until)
+        return self.id
+
+    def offset(self, position: int) -> str:
+        """The token of a position (PROTOCOL §8)."""
+        return format_offset(self.owner(position), position)
 
 
 class Payload(Value, frozen=True):

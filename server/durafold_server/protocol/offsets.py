@@ -1,9 +1,10 @@
 """The offset token: `<origin>_<position>`, both sixteen digits (PROTOCOL §8).
 
 `position` counts bytes from the beginning of the stream's stored bytes, so chunks of any size can be joined
-or split without changing an offset. `origin` is the id of the stream that the bytes began with; ids only
-ever grow, so a path that is deleted and created anew never hands out an old offset again, and an old one is
-recognised. Forks keep their source's origin, because they share its offset space (PROTOCOL §8).
+or split without changing an offset. `origin` is the id of the stream that the bytes before the position were
+appended to. Ids only ever grow, so a path that is deleted and created anew never hands out an old offset
+again, and an old one is recognised. A fork's offsets are its source's up to where it branched off
+(PROTOCOL §8) and its own from there on; its id is greater, so they sort behind.
 """
 
 from __future__ import annotations

@@ -165,13 +165,14 @@ def parse_path(raw: str) -> str:
 
     Raises:
         InvalidRequest: empty, not UTF-8, a control character, or a `.` or `..` segment.
-        PathTooLong: more than 2,048 characters.
+        PathTooLong: more than 2,048 characters, as sent or in canonical form.
     """
     if not raw:
         raise InvalidRequest("The path names no stream: add a name after the stream root.")
-    if len(raw) > MAX_PATH_LENGTH:
-        raise PathTooLong(f"A stream's path has at most {MAX_PATH_LENGTH} characters.")
     path = raw if _SAFE_PATH.fullmatch(raw) else "/".join(_canonical(segment) for segment in raw.split("/"))
+    # The canonical form counts too: it is what `Location` names.
+    if max(len(raw), len(path)) > MAX_PATH_LENGTH:
+        raise PathTooLong(f"A stream's path has at most {MAX_PATH_LENGTH} characters.")
     segments = path.split("/")
     if "." in segments or ".." in segments:
         raise InvalidRequest("A stream's path has no `.` or `..` segments.")
@@ -273,7 +274,7 @@ def _canonical(segment: str) -> str:
         raise InvalidRequest("The path holds a % that is followed by no two hexadecimal digits.")
     try:
         text = unquote_to_bytes(segment).decode()
-    except UnicodeDecodeError as exc:
+    except UnicodeError as exc:
         raise InvalidRequest("The path is not UTF-8 after percent-decoding.") from exc
     if any(character < " " or character == "\x7f" for character in text):
         raise InvalidRequest("The path holds a control character.")

@@ -14,7 +14,6 @@ from durafold_server.protocol.decide import Appended, Created
 from durafold_server.protocol.errors import ProtocolError
 from durafold_server.protocol.json_mode import page_body
 from durafold_server.protocol.model import Mode, StreamState, Value
-from durafold_server.protocol.offsets import format_offset
 
 HeaderList = list[tuple[bytes, bytes]]
 
@@ -66,7 +65,7 @@ def created(outcome: Created, location: str) -> Reply:
     stream = outcome.stream
     headers: HeaderList = [
         (b"content-type", stream.content_type.encode("latin-1")),
-        _next_offset(stream.origin, stream.tail),
+        _next_offset(stream, stream.tail),
     ]
     if outcome.new:
         headers.append((b"location", location.encode("latin-1")))
@@ -78,7 +77,7 @@ def created(outcome: Created, location: str) -> Reply:
 def appended(outcome: Appended) -> Reply:
     """PROTOCOL §5.2, §5.2.1: 204, or 200 for new data of a producer."""
     stream = outcome.stream
-    headers: HeaderList = [_next_offset(stream.origin, stream.tail)]
+    headers: HeaderList = [_next_offset(stream, stream.tail)]
     if stream.closed:
         headers.append(_CLOSED)
     claim = outcome.claim
@@ -93,7 +92,7 @@ def described(stream: StreamState) -> Reply:
     """PROTOCOL §5.5: the answer to HEAD."""
     headers: HeaderList = [
         (b"content-type", stream.content_type.encode("latin-1")),
-        _next_offset(stream.origin, stream.tail),
+        _next_offset(stream, stream.tail),
         _NO_STORE,
     ]
     if stream.lifetime.ttl_s is not None:
@@ -127,7 +126,7 @@ def page(view: PageView, *, if_none_match: str | None = None, private: bool = Fa
 
 def polled(view: PageView, cursor: str) -> Reply:
     """PROTOCOL §5.7: a long-poll with data (200), or without: timed out, or the stream has ended (204)."""
-    headers = _page_headers(view) if view.data else [_next_offset(view.stream.origin, view.end), _UP_TO_DATE]
+    headers = _page_headers(view) if view.data else [_next_offset(view.stream, view.end), _UP_TO_DATE]
     if not view.data and view.closed:
         headers.append(_CLOSED)
     headers.append((b"stream-cursor", cursor.encode()))
@@ -161,7 +160,7 @@ def _page_headers(view: PageView) -> HeaderList:
     stream = view.stream
     headers: HeaderList = [
         (b"content-type", stream.content_type.encode("latin-1")),
-        _next_offset(stream.origin, view.end),
+        _next_offset(stream, view.end),
     ]
     if view.at_tail:
         headers.append(_UP_TO_DATE)
@@ -180,5 +179,5 @@ def _cache_control(view: PageView, *, private: bool) -> str:
     return caching.HISTORICAL_PRIVATE if private else caching.HISTORICAL
 
 
-def _next_offset(origin: int, position: int) -> tuple[bytes, bytes]:
-    return b"stream-next-offset", format_offset(origin, position).encode()
+def _next_offset(stream: StreamState, position: int) -> tuple[bytes, bytes]:
+    return b"stream-next-offset", stream.offset(position).encode()
