@@ -12,7 +12,8 @@ from durafold_server.protocol.lifetimes import US_PER_S
 from durafold_server.protocol.model import ProducerState, StreamState
 from durafold_server.store.base import StoreDamaged
 
-_PLACE: Final = struct.Struct("<QQ")
+# Signed, because damage can make any number negative, and must be noticed then too.
+_PLACE: Final = struct.Struct("<qq")
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(StreamState)
 
@@ -23,15 +24,17 @@ def encode_stream(stream: StreamState) -> tuple[int, str, bytes, int, int | None
     return stream.id, stream.path, record, zlib.crc32(record), _expires_us(stream)
 
 
-def decode_stream(record: bytes, checksum: int) -> StreamState:
+def decode_stream(path: str, record: bytes, checksum: int) -> StreamState:
     """The stream of a row.
 
     Raises:
-        StoreDamaged: the row does not match its checksum.
+        StoreDamaged: the row does not match its checksum, or holds the record of another stream.
     """
-    if zlib.crc32(record) != checksum:
-        raise StoreDamaged("a stream's record fails its checksum; restore the data directory from a copy")
-    return _decoder.decode(record)
+    if zlib.crc32(record) == checksum:
+        stream = _decoder.decode(record)
+        if stream.path == path:
+            return stream
+    raise StoreDamaged(f"the record of stream {path} is damaged; restore the data directory from a copy")
 
 
 def chunk_checksum(stream_id: int, start: int, data: bytes) -> int:

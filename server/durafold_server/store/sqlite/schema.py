@@ -18,7 +18,8 @@ _APPLICATION_ID: Final = 0x64757261  # "dura"
 # stream.record and chunk.data carry checksums (see records); expires_us only speeds up the search for
 # expired streams. A chunk holds the bytes of one or more whole appends from position `start` on. Rows of
 # `garbage` are removed streams whose chunks are still to be freed. `record` holds values of the server's own.
-# AUTOINCREMENT keeps the greatest id ever used, so that ids (and with them offsets) never repeat.
+# AUTOINCREMENT keeps the greatest id ever used in sqlite_sequence, so that ids (and with them offsets) never
+# repeat; its row is made here, so that ids of streams that lived within one batch can be noted as well.
 _TABLES: Final = """
 CREATE TABLE stream(
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -49,7 +50,12 @@ CREATE TABLE record(
     checksum INTEGER NOT NULL,
     value BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
+INSERT INTO sqlite_sequence VALUES('stream', 0);
 """
+_CREATE: Final = (
+    f"BEGIN IMMEDIATE; {_TABLES}"
+    f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT"
+)
 
 
 def open_writer(file: Path) -> apsw.Connection:
@@ -61,13 +67,28 @@ def open_writer(file: Path) -> apsw.Connection:
     with translated(file):
         connection = apsw.Connection(str(file))
         connection.set_busy_timeout(5000)
+        is_new = _is_new(connection, file)  # before the pragmas, which would change another program's file
         connection.execute("PRAGMA page_size = 8192")
         connection.execute("PRAGMA journal_mode = WAL")
         # FULL: every commit is synced before it is acknowledged.
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 4000")
-        _prepare(connection, file)
+        if is_new:
+            connection.execute(_CREATE)
         return connection
+
+
+def greatest_id(connection: apsw.Connection, file: Path) -> int:
+    """The greatest id a stream of this file ever had.
+
+    Raises:
+        StoreFailure: it cannot be read.
+    """
+    with translated(file):
+        greatest: int | None = connection.execute(
+            "SELECT max(seq) FROM sqlite_sequence WHERE name = 'stream'"
+        ).get
+    return greatest or 0
 
 
 def open_reader(file: Path) -> apsw.Connection:
@@ -95,16 +116,13 @@ def translated(file: Path) -> Iterator[None]:
         raise StoreFailure(f"{file}: {exc}") from exc
 
 
-def _prepare(connection: apsw.Connection, file: Path) -> None:
+def _is_new(connection: apsw.Connection, file: Path) -> bool:
     version = connection.pragma("user_version")
     if version == VERSION and connection.pragma("application_id") == _APPLICATION_ID:
-        return
+        return False
     if version != 0 or connection.execute("SELECT count(*) FROM sqlite_schema").get:
         raise StoreFailure(
             f"{file} was written by another program or by a newer version of this one "
             f"(format {version}, this is {VERSION})"
         )
-    connection.execute(
-        f"BEGIN IMMEDIATE; {_TABLES}"
-        f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT"
-    )
+    return True

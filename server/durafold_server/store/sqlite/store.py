@@ -36,7 +36,7 @@ from durafold_server.protocol.model import (
     StreamState,
     Write,
 )
-from durafold_server.store.base import NotABoundary, Page, StoreCapabilities, StoreFailure
+from durafold_server.store.base import NotABoundary, Page, StoreCapabilities, StoreDamaged, StoreFailure
 from durafold_server.store.group_commit import Announce, GroupCommit, Job
 from durafold_server.store.sqlite import records, schema
 from durafold_server.store.sqlite.lock import DirectoryLock
@@ -95,8 +95,7 @@ class SqliteStore:
         self._directory = directory
         self._lock = lock
         self._writer = schema.open_writer(self._file)
-        floor = self._writer.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'stream'").get
-        self._now = StrictClock(clock, floor or 0)
+        self._now = StrictClock(clock, schema.greatest_id(self._writer, self._file))
         self._streams: dict[str, StreamState] = {}  # committed; changed by the writer thread only
         self._used: dict[str, int] = {}  # reads not yet written down, for the sliding TTL
         self._tails = TailCache()
@@ -166,8 +165,8 @@ class SqliteStore:
         """See `StreamStore`."""
         return await asyncio.to_thread(
             self._select_streams,
-            "SELECT record, checksum FROM stream WHERE path >= ? AND path > ? AND substr(path, 1, ?) = ? "
-            "ORDER BY path LIMIT ?",
+            "SELECT path, record, checksum FROM stream "
+            "WHERE path >= ? AND path > ? AND substr(path, 1, ?) = ? ORDER BY path LIMIT ?",
             (prefix, after or "", len(prefix), prefix, limit),
         )
 
@@ -180,7 +179,7 @@ class SqliteStore:
         """See `StreamStore`."""
         candidates = await asyncio.to_thread(
             self._select_streams,
-            "SELECT record, checksum FROM stream WHERE expires_us <= ? ORDER BY expires_us LIMIT ?",
+            "SELECT path, record, checksum FROM stream WHERE expires_us <= ? ORDER BY expires_us LIMIT ?",
             (now_us, limit),
         )
         current = [self._as_used(self._streams.get(stream.path, stream)) for stream in candidates]
@@ -204,15 +203,22 @@ class SqliteStore:
             return
         self._closed = True
         self._housekeeping.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._housekeeping
-        await self._write_down_use()
-        await self._group.aclose()
-        for reader in self._readers:
-            reader.close()
-        with schema.translated(self._file):
-            self._writer.close()
-        self._lock.release()
+        await asyncio.wait([self._housekeeping])
+        try:
+            await self._write_down_use()
+        except StoreFailure:
+            logger.exception("reads of the last second were not written down; idle streams may end sooner")
+        finally:
+            await self._group.aclose()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        try:
+            for connection in (*self._readers, self._writer):
+                with schema.translated(self._file):
+                    connection.close()
+        finally:
+            self._lock.release()
 
     # What follows runs on the writer thread.
 
@@ -248,7 +254,9 @@ class SqliteStore:
 
     def _select_stream(self, path: str) -> StreamState | None:
         with schema.translated(self._file):
-            row = self._writer.execute("SELECT record, checksum FROM stream WHERE path = ?", (path,)).get
+            row = self._writer.execute(
+                "SELECT path, record, checksum FROM stream WHERE path = ?", (path,)
+            ).get
         return records.decode_stream(*row) if row is not None else None
 
     def _select_producer(self, stream_id: int, producer_id: str) -> ProducerState | None:
@@ -282,6 +290,9 @@ class SqliteStore:
         if removed:
             self._writer.executemany("DELETE FROM stream WHERE id = ?", removed)
             self._writer.executemany("INSERT OR IGNORE INTO garbage VALUES(?)", removed)
+            self._writer.execute(
+                "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'stream'", max(removed)
+            )
         self._writer.executemany(
             "INSERT INTO stream VALUES(?, ?, ?, ?, ?) ON CONFLICT(id) DO UPDATE SET "
             "record = excluded.record, checksum = excluded.checksum, expires_us = excluded.expires_us",
@@ -356,8 +367,9 @@ class SqliteStore:
         return replace(stream, used_us=used_us) if used_us > stream.used_us else stream
 
     def _read_chunks(self, stream_id: int, after: int, until: int, max_bytes: int, framed: bool) -> Page:
-        """On a reading thread: chunks from disk, each checked."""
+        """On a reading thread: chunks from disk, each checked, and that none is missing between them."""
         chunks: list[tuple[int, bytes]] = []
+        end, wanted = after, min(until, after + max_bytes)
         with self._reader() as connection, schema.translated(self._file):
             rows = connection.execute(
                 "SELECT start, checksum, data FROM chunk WHERE stream_id = ?1 AND start < ?3 AND start >= "
@@ -366,16 +378,30 @@ class SqliteStore:
                 (stream_id, after, until),
             )
             for start, checksum, data in rows:
-                chunks.append((start, records.check_chunk(stream_id, start, data, checksum)))
-                if start + len(data) - after >= max_bytes:
+                records.check_chunk(stream_id, start, data, checksum)
+                if not start <= end < start + len(data):
                     break
+                chunks.append((start, data))
+                end = start + len(data)
+                if end >= wanted:
+                    break
+            if end < wanted:
+                self._refuse_unless_removed(connection, stream_id, end)
         return _page(chunks, after, until, max_bytes, framed=framed)
+
+    def _refuse_unless_removed(self, connection: apsw.Connection, stream_id: int, position: int) -> None:
+        """On a reading thread: chunks may only be missing when their stream was removed meanwhile."""
+        if connection.execute("SELECT 1 FROM stream WHERE id = ?", (stream_id,)).get is not None:
+            raise StoreDamaged(
+                f"{self._file} lacks data of stream {stream_id} from position {position} on; "
+                "restore the data directory from a copy"
+            )
 
     def _select_streams(self, sql: str, parameters: tuple[object, ...]) -> Sequence[StreamState]:
         """On a reading thread."""
         with self._reader() as connection, schema.translated(self._file):
             rows: list[tuple[Any, ...]] = connection.execute(sql, parameters).fetchall()
-        return [records.decode_stream(record, checksum) for record, checksum in rows]
+        return [records.decode_stream(*row) for row in rows]
 
     def _select_records(self, prefix: str) -> Mapping[str, bytes]:
         """On a reading thread."""
@@ -399,19 +425,22 @@ class SqliteStore:
 
     async def _keep_house(self) -> None:
         """Write down reads for the sliding TTL; free what earlier runs left of removed streams."""
-        leftovers = cast("list[int]", await self._group.submit(lambda _staged: self._leftovers()))
+        leftovers: list[int] | None = None
         while True:
-            await asyncio.sleep(_HOUSEKEEPING_S)
             try:
+                if leftovers is None:
+                    leftovers = cast("list[int]", await self._group.submit(lambda _staged: self._leftovers()))
                 await self._write_down_use()
                 if leftovers and await self.purge(leftovers[-1], limit=_PURGE_CHUNKS):
                     leftovers.pop()
             except StoreFailure:
                 logger.exception("housekeeping failed; it is tried again")
+            await asyncio.sleep(_HOUSEKEEPING_S)
 
     def _leftovers(self) -> list[int]:
         """On the writer thread: removed streams whose chunks are still there."""
-        rows: list[tuple[Any, ...]] = self._writer.execute("SELECT stream_id FROM garbage").fetchall()
+        with schema.translated(self._file):
+            rows: list[tuple[Any, ...]] = self._writer.execute("SELECT stream_id FROM garbage").fetchall()
         return [stream_id for (stream_id,) in rows]
 
     async def _write_down_use(self) -> None:
@@ -420,7 +449,7 @@ class SqliteStore:
             await self.transact([ReadKey(path) for path in noted], _save_as_used)
             for path, used_us in noted.items():
                 if self._used.get(path) == used_us:
-                    del self._used[path]
+                    self._used.pop(path, None)  # the writer thread may have been quicker
 
 
 def _looks_different(one: StreamState, other: StreamState) -> bool:
