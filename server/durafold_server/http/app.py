@@ -225,7 +225,8 @@ class AsgiExchange:
     async def reply(self, reply: Reply) -> None:
         """See `Exchange`."""
         headers: list[Header] = [*reply.headers, *self._extra]
-        if reply.status not in (204, 304):
+        # RFC 9110 §8.6: what HEAD says of the length must be what GET would say, so it rather says nothing.
+        if reply.status not in (204, 304) and (reply.body or self.method != "HEAD"):
             headers.append((b"content-length", str(len(reply.body)).encode()))
         await self._send({"type": "http.response.start", "status": reply.status, "headers": headers})
         body = b"" if self.method == "HEAD" else reply.body

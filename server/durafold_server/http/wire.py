@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import http
 import logging
+import re
 import socket
 import time
 from collections import deque
@@ -33,6 +34,7 @@ _STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in http.HTTPStatus
 }
 _NO_BODY: Final = frozenset({204, 304})
+_ORIGIN: Final = re.compile(rb"\Ahttps?://[^/?]*", re.IGNORECASE)
 _MAX_PIPELINED: Final = 8
 _SWEEP_S: Final = 1.0
 
@@ -40,7 +42,7 @@ _SWEEP_S: Final = 1.0
 class _Request:
     """A request while it is parsed."""
 
-    __slots__ = ("body", "head_bytes", "headers", "is_http11", "method", "target")
+    __slots__ = ("body", "has_head", "head_bytes", "headers", "is_http11", "method", "target")
 
     def __init__(self, max_body_bytes: int) -> None:
         self.method = ""
@@ -48,6 +50,7 @@ class _Request:
         self.is_http11 = True
         self.headers: list[Header] = []
         self.head_bytes = 0
+        self.has_head = False
         self.body = BodyBuffer(max_body_bytes)
 
 
@@ -63,6 +66,7 @@ class WireExchange:
         "_raw_query",
         "_request",
         "headers",
+        "is_live",
         "method",
         "mount",
         "raw_path",
@@ -71,7 +75,8 @@ class WireExchange:
     scheme = "http"
 
     def __init__(self, connection: Connection, request: _Request, *, keep_alive: bool) -> None:
-        target = request.target.partition(b"?")
+        # RFC 9112 §3.2.2: a target may begin with the server's own origin.
+        target = _ORIGIN.sub(b"", request.target).partition(b"?")
         self.method = request.method
         self.raw_path = target[0].decode("latin-1")
         self._raw_query = target[2]
@@ -83,6 +88,7 @@ class WireExchange:
         self._chunked = False
         self._is_streaming = False
         self._is_done = False
+        self.is_live = False
 
     @property
     def server(self) -> str:
@@ -104,6 +110,7 @@ class WireExchange:
 
     def gone(self) -> asyncio.Future[None]:
         """See `Exchange`."""
+        self.is_live = True
         return self._connection.lost
 
     def finish(self) -> None:
@@ -115,7 +122,9 @@ class WireExchange:
     async def reply(self, reply: Reply) -> None:
         """See `Exchange`."""
         body = b"" if self.method == "HEAD" else reply.body
-        length = b"" if reply.status in _NO_BODY else b"content-length: %d\r\n" % len(reply.body)
+        # RFC 9110 §8.6: what HEAD says of the length must be what GET would say, so it rather says nothing.
+        is_silent = reply.status in _NO_BODY or (self.method == "HEAD" and not reply.body)
+        length = b"" if is_silent else b"content-length: %d\r\n" % len(reply.body)
         self._connection.write(self._head(reply.status, reply.headers, length) + body)
         # A reader that asks for pages faster than it drains them waits here.
         if self._connection.is_congested:
@@ -125,11 +134,10 @@ class WireExchange:
         self, headers: Iterable[Header], *, has_room: Callable[[], None], has_left: Callable[[], None]
     ) -> None:
         """See `Exchange`. Chunked, so that a reader can tell an end from a cut; HTTP/1.0 has only the cut."""
-        self._is_streaming = True
+        self._is_streaming = self.is_live = True
         self._chunked = self._request.is_http11
         self._keep_alive = self._keep_alive and self._chunked
-        self._connection.has_room = has_room
-        self._connection.lost.add_done_callback(lambda _: has_left())
+        self._connection.follow(has_room, has_left)
         framing = b"transfer-encoding: chunked\r\n" if self._chunked else b""
         self._connection.write(self._head(200, headers, framing))
 
@@ -146,7 +154,7 @@ class WireExchange:
         """See `Exchange`."""
         if self._is_streaming:
             self._is_streaming, self._is_done = False, True
-            self._connection.has_room = None
+            self._connection.unfollow()
             if self._chunked:
                 self._connection.write(b"0\r\n\r\n")
             self._connection.answered(keep_alive=self._keep_alive)
@@ -181,10 +189,13 @@ class Connection(asyncio.Protocol):
         self._congested_since: float | None = None
         self._reading = True
         self._closing = False
+        self._progressed = False
+        self._unplaced_bytes = 0
         self._began = server.now
         self.lost: asyncio.Future[None] = server.loop.create_future()
-        self.has_room: Callable[[], None] | None = None
         self.address = ""
+        self._has_room: Callable[[], None] | None = None
+        self._has_left: Callable[[], None] | None = None
 
     # asyncio.Protocol
 
@@ -202,15 +213,28 @@ class Connection(asyncio.Protocol):
         self._waiting.clear()
         if not self.lost.done():
             self.lost.set_result(None)
+        if self._has_left is not None:
+            self._has_left()
         self.resume_writing()
+
+    def eof_received(self) -> bool:
+        """The client has nothing more to say. Who waits for an answer gets it; a live reader has left."""
+        if self._current is None or self._current.is_live:
+            return False
+        self._closing = True
+        return True
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
+        self._progressed = False
         try:
             self._parser.feed_data(data)
+            self._count_unplaced(len(data))
         except httptools.HttpParserUpgrade:
             # RFC 9110 §7.8: an offer to upgrade may be ignored. llhttp reads no further after one.
             self.finish_soon()
+        except _HeadTooLarge as exc:
+            self._refuse_for(exc)
         except httptools.HttpParserCallbackError as exc:
             self._refuse_for(exc.__context__)
         except httptools.HttpParserError:
@@ -225,8 +249,8 @@ class Connection(asyncio.Protocol):
         self._congested_since = None
         if self._drain is not None and not self._drain.done():
             self._drain.set_result(None)
-        if self.has_room is not None:
-            self.has_room()
+        if self._has_room is not None:
+            self._has_room()
 
     # httptools
 
@@ -234,6 +258,7 @@ class Connection(asyncio.Protocol):
         """A request begins."""
         self._request = _Request(self._server.max_body_bytes)
         self._began = self._server.now
+        self._progress()
 
     def on_url(self, url: bytes) -> None:
         """A part of the request's target."""
@@ -242,24 +267,29 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header."""
-        self._request.headers.append((name.lower(), value))
-        self._count(len(name) + len(value))
+        self._count(len(name) + len(value) + 4)
+        # RFC 9110 §6.5.1: what follows the body is no header, and must not pass for one.
+        if not self._request.has_head:
+            self._request.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """The head is complete."""
         request = self._request
         request.method = self._parser.get_method().decode("latin-1")
         request.is_http11 = self._parser.get_http_version() == "1.1"
+        request.has_head = True
         for name, value in request.headers:
-            if name == b"expect" and value.lower() == b"100-continue":
+            if name == b"expect" and value.lower() == b"100-continue" and self._current is None:
                 self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         self._request.body.add(body)
+        self._progress()
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        self._progress()
         exchange = WireExchange(self, self._request, keep_alive=self._parser.should_keep_alive())
         if self._current is not None:
             self._waiting.append(exchange)
@@ -283,6 +313,16 @@ class Connection(asyncio.Protocol):
         """Queue bytes for the client; those for a client that has left are dropped."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
+
+    def follow(self, has_room: Callable[[], None], has_left: Callable[[], None]) -> None:
+        """Have told when the client can take more, and when it has left."""
+        self._has_room, self._has_left = has_room, has_left
+        if self.lost.done():
+            self._server.loop.call_soon(has_left)
+
+    def unfollow(self) -> None:
+        """Have nothing more told."""
+        self._has_room = self._has_left = None
 
     async def drained(self) -> None:
         """Until the client's socket has room again, or the client has left."""
@@ -342,6 +382,17 @@ class Connection(asyncio.Protocol):
         if self._request.head_bytes > self._server.limits.max_head_bytes:
             raise _HeadTooLarge
 
+    def _progress(self) -> None:
+        self._progressed = True
+        self._unplaced_bytes = 0
+
+    def _count_unplaced(self, size: int) -> None:
+        """llhttp hands a header over when it is whole, so one without an end must be noticed here."""
+        if not self._progressed:
+            self._unplaced_bytes += size
+            if self._unplaced_bytes > self._server.limits.max_head_bytes:
+                raise _HeadTooLarge
+
     def _refuse_for(self, reason: BaseException | None) -> None:
         """Answer a request that a callback of the parser gave up on."""
         if isinstance(reason, _HeadTooLarge):
@@ -354,6 +405,11 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, status: int, message: str) -> None:
         """Answer what cannot be parsed, and hang up: where the next request begins is anybody's guess."""
+        if self._current is not None:
+            # It would be taken for the answer under way, which the client gets first; then it is over.
+            self._pause_reading()
+            self.finish_soon()
+            return
         body = f"{message}\n".encode()
         self.write(
             b"%bcontent-type: text/plain; charset=utf-8\r\n%bcontent-length: %d\r\n"

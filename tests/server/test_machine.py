@@ -1,0 +1,389 @@
+"""Every store beside a plain model: whatever is asked of them in whatever order, both answer alike.
+
+The model is a dictionary of lists. It knows PROTOCOL's rules from the text, not from the server's code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import tempfile
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Final, TypeVar
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+
+from durafold_server.config import ServiceSettings
+from durafold_server.protocol import errors, responses
+from durafold_server.protocol.errors import ProtocolError
+from durafold_server.protocol.json_mode import page_body
+from durafold_server.service import StreamService
+from support.server_requests import append_request, create_request, next_offset, read_request
+from support.server_stores import ManualClock, open_store
+
+R = TypeVar("R")
+
+JSON: Final = "application/json"
+TEXT: Final = "text/plain"
+
+PATHS: Final = st.sampled_from(["a", "b%2Fc"])
+TYPES: Final = st.sampled_from([JSON, TEXT, "application/octet-stream"])
+PARTS: Final = st.lists(st.sampled_from(["x", "yy", "é", "[1,2]", '"', "z" * 30]), min_size=1, max_size=3)
+SEQS: Final = st.none() | st.sampled_from(["1", "10", "2", "a"])
+RARELY: Final = st.sampled_from([False, False, False, True])
+STEPS: Final = st.sampled_from(
+    [(0, 1), (0, 1), (0, 1), (0, 0), (0, -1), (0, 2), (1, None), (2, None), (1, 1), (-1, None), (-1, 7)]
+)
+"""From a producer's last (epoch, seq) to those of its next request; None stands for seq 0."""
+CLAIMS: Final = st.none() | st.tuples(st.sampled_from("ppq"), STEPS)
+
+Claim = tuple[str, int, int]
+Content = tuple[Any, ...]
+"""JSON messages, or single bytes."""
+
+
+@dataclass
+class Model:
+    """One stream as the protocol's text has it."""
+
+    path: str
+    content_type: str
+    content: Content
+    closed: bool
+    fork_of: Model | None = None
+    closed_by: Claim | None = None
+    last_seq: str | None = None
+    producers: dict[str, tuple[int, int]] = field(default_factory=dict)
+    forks: int = 0
+    deleted: bool = False
+
+    def refusal(
+        self, content_type: str, has_body: bool, close: bool, claim: Claim | None, seq: str | None
+    ) -> type[ProtocolError] | None:
+        """PROTOCOL §5.2, §5.2.1: the error of the first condition that an append runs into."""
+        if self.deleted:
+            return errors.Gone
+        if self.closed:
+            is_same = claim is not None and claim == self.closed_by
+            return None if is_same or (close and not has_body and claim is None) else errors.StreamIsClosed
+        if has_body and content_type != self.content_type:
+            return errors.ContentTypeMismatch
+        if claim is not None:
+            known = self.producers.get(claim[0])
+            if known is not None and claim[1] < known[0]:
+                return errors.StaleEpoch
+            if known is not None and claim[1] > known[0]:
+                if claim[2] != 0:
+                    return errors.InvalidRequest
+            elif claim[2] > (known[1] + 1 if known else 0):
+                return errors.ProducerGap
+            elif known is not None and claim[2] <= known[1]:
+                return None
+        if seq is not None and self.last_seq is not None and seq.encode() <= self.last_seq.encode():
+            return errors.StreamSeqRegressed
+        return None
+
+    def is_duplicate(self, claim: Claim | None) -> bool:
+        """Whether an append that is not refused changes nothing."""
+        if self.closed:
+            return True
+        known = self.producers.get(claim[0]) if claim is not None else None
+        return known is not None and claim is not None and claim[1] == known[0] and claim[2] <= known[1]
+
+    def append(self, parts: Content, close: bool, claim: Claim | None, seq: str | None) -> None:
+        """Take an append that is neither refused nor a duplicate."""
+        self.content += parts
+        self.last_seq = seq or self.last_seq
+        if claim is not None:
+            self.producers[claim[0]] = claim[1:]
+        if close:
+            self.closed, self.closed_by = True, claim
+
+
+@dataclass(frozen=True)
+class Known:
+    """An offset that the server handed out: for which stream, and how much of it lies before."""
+
+    model: Model
+    token: str
+    length: int
+
+
+def claim_after(model: Model | None, producer_id: str, step: tuple[int, int | None]) -> Claim:
+    """A producer's next, repeated, skipping, newer or stale request."""
+    epoch, last = model.producers.get(producer_id, (0, -1)) if model is not None else (0, -1)
+    by_epoch, by_seq = step
+    seq = 0 if by_seq is None else max(0, by_seq if by_epoch else last + by_seq)
+    return producer_id, max(0, epoch + by_epoch), seq
+
+
+def body_of(content_type: str, parts: Sequence[str]) -> tuple[bytes, Content]:
+    """A request body, and what it adds to a stream of that type."""
+    if content_type == JSON:
+        return json.dumps(parts).encode(), tuple(parts)
+    data = "".join(parts).encode()
+    return data, tuple(data)
+
+
+def decoded(content_type: str, data: bytes) -> Content:
+    return tuple(json.loads(page_body(data))) if content_type == JSON else tuple(data)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Requests in any order, to a service and to the model."""
+
+    kind: ClassVar[str]
+    offsets: Bundle[Known] = Bundle("offsets")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.directory = Path(tempfile.mkdtemp())
+        self.clock = ManualClock()
+        self.models: dict[str, Model] = {}
+        self.forks_made = 0
+        self.service = self.run(self.open())
+
+    async def open(self) -> StreamService:
+        store = await open_store(self.kind, self.directory / "data", self.clock)
+        return StreamService(store, ServiceSettings(max_page_bytes=40), clock=self.clock)
+
+    def run(self, work: Awaitable[R]) -> R:
+        async def finish() -> R:
+            return await work
+
+        return self.runner.run(finish())
+
+    def outcome(self, work: Awaitable[R]) -> R | type[ProtocolError]:
+        """What came of it, or the class of the refusal."""
+        try:
+            return self.run(work)
+        except ProtocolError as refusal:
+            return type(refusal)
+
+    def teardown(self) -> None:
+        self.run(self.service.aclose())
+        self.runner.close()
+        shutil.rmtree(self.directory)
+
+    # Rules
+
+    @rule(
+        target=offsets,
+        path=PATHS,
+        content_type=TYPES,
+        parts=st.just([]) | PARTS,
+        closed=RARELY,
+        tick_us=st.integers(0, 3),
+    )
+    def create(self, path: str, content_type: str, parts: list[str], closed: bool, tick_us: int) -> Any:
+        self.clock.now_us += tick_us
+        body, content = body_of(content_type, parts)
+        headers = {"content_type": content_type, "stream_closed": str(closed).lower()}
+        expected, existing = None, self.models.get(path)
+        if existing is not None and (
+            existing.deleted
+            or existing.fork_of is not None
+            or (existing.content_type, existing.closed) != (content_type, closed)
+        ):
+            expected = errors.StreamExists
+
+        outcome = self.outcome(self.service.create(create_request(path, body, **headers)))
+
+        if expected is not None:
+            assert outcome is expected
+            return multiple()
+        assert not isinstance(outcome, type)
+        assert outcome.new is (existing is None)
+        if existing is None:
+            existing = self.models[path] = Model(path, content_type, content, closed)
+        return self.known(existing, responses.created(outcome, path))
+
+    @rule(target=offsets, at=offsets, parts=st.just([]) | PARTS)
+    def fork(self, at: Known, parts: list[str]) -> Any:
+        source = at.model
+        path = f"fork/{self.forks_made}"
+        body, content = body_of(source.content_type, parts)
+        headers = {"stream_forked_from": f"/v1/stream/{source.path}", "stream_fork_offset": at.token}
+
+        outcome = self.outcome(self.service.create(create_request(path, body, **headers)))
+
+        if self.models.get(source.path) is None:
+            assert outcome is errors.NotFound
+        elif self.models[source.path] is not source:
+            assert outcome in (errors.InvalidRequest, errors.Conflict)
+        elif source.deleted:
+            assert outcome is errors.Conflict
+        else:
+            assert not isinstance(outcome, type)
+            self.forks_made += 1
+            source.forks += 1
+            made = Model(path, source.content_type, source.content[: at.length] + content, False, source)
+            self.models[path] = made
+            return self.known(made, responses.created(outcome, path))
+        return multiple()
+
+    @rule(
+        target=offsets,
+        at=offsets,
+        other_type=RARELY.flatmap(lambda other: TYPES if other else st.none()),
+        parts=PARTS,
+        close=RARELY,
+        only_close=RARELY,
+        producer=CLAIMS,
+        seq=SEQS,
+    )
+    def append(
+        self,
+        at: Known,
+        other_type: str | None,
+        parts: list[str],
+        close: bool,
+        only_close: bool,
+        producer: tuple[str, tuple[int, int | None]] | None,
+        seq: str | None,
+    ) -> Any:
+        model = self.models.get(at.model.path)
+        has_body = not (close and only_close)
+        content_type = other_type or at.model.content_type
+        claim = claim_after(model, *producer) if producer is not None else None
+        body, content = body_of(content_type, parts) if has_body else (b"", ())
+        headers = {"content_type": content_type, "stream_closed": str(close).lower()}
+        if claim is not None:
+            headers |= {
+                "producer_id": claim[0],
+                "producer_epoch": str(claim[1]),
+                "producer_seq": str(claim[2]),
+            }
+        if seq is not None:
+            headers["stream_seq"] = seq
+        expected = model.refusal(content_type, has_body, close, claim, seq) if model else errors.NotFound
+        was_duplicate = model is not None and model.is_duplicate(claim)
+
+        outcome = self.outcome(self.service.append(append_request(at.model.path, body, **headers)))
+
+        if expected is not None or model is None:
+            assert outcome is expected
+            return multiple()
+        assert not isinstance(outcome, type)
+        assert outcome.changed is not was_duplicate
+        if not was_duplicate:
+            model.append(content, close, claim, seq)
+        assert outcome.stream.closed is model.closed
+        if claim is not None:
+            assert outcome.accepted_seq == model.producers[claim[0]][1]
+        return self.known(model, responses.appended(outcome))
+
+    @rule(at=offsets, now=RARELY)
+    def delete(self, at: Known, now: bool) -> None:
+        """Not at every opportunity, so that streams grow."""
+        if not now:
+            return
+        model = self.models.get(at.model.path)
+
+        outcome = self.outcome(self.service.delete(at.model.path))
+
+        if model is None:
+            assert outcome is errors.NotFound
+        elif model.deleted:
+            assert outcome is errors.Gone
+        elif model.forks:
+            model.deleted = True
+        else:
+            self.remove(model)
+
+    @rule(target=offsets, at=offsets)
+    def read_on(self, at: Known) -> Any:
+        model = self.models.get(at.model.path)
+
+        outcome = self.outcome(self.service.read(read_request(at.model.path, at.token)))
+
+        if model is None:
+            assert outcome is errors.NotFound
+        elif model.deleted or model is not at.model:
+            assert outcome is errors.Gone
+        else:
+            assert not isinstance(outcome, type)
+            content = decoded(model.content_type, outcome.data)
+            assert content == model.content[at.length : at.length + len(content)]
+            assert content or at.length == len(model.content)
+            assert outcome.at_tail is (at.length + len(content) == len(model.content))
+            assert outcome.closed is (outcome.at_tail and model.closed)
+            return self.known(model, responses.page(outcome), at.length + len(content))
+        return multiple()
+
+    @rule(at=consumes(offsets))
+    def forget(self, at: Known) -> None:
+        """Keep the choice of offsets fresh."""
+
+    # Invariants
+
+    @invariant()
+    def content_tail_and_closure_agree(self) -> None:
+        for path, model in self.models.items():
+            if model.deleted:
+                assert self.outcome(self.service.head(path)) is errors.Gone
+                continue
+            content, offsets, closed = self.run(self.read_all(path, model.content_type))
+            assert content == model.content
+            assert closed is model.closed
+            assert offsets == sorted(set(offsets))
+            head = self.run(self.service.head(path))
+            assert next_offset(responses.described(head)) == offsets[-1]
+            assert head.closed is model.closed
+
+    @invariant()
+    def all_streams_are_listed(self) -> None:
+        listed = self.run(self.service.store.list_streams("", None, 1000))
+        assert [stream.path for stream in listed] == sorted(self.models)
+
+    async def read_all(self, path: str, content_type: str) -> tuple[Content, list[str], bool]:
+        """The whole content, the offsets after each page, and whether it ended."""
+        content: Content = ()
+        offsets = ["-1"]
+        while True:
+            view = await self.service.read(read_request(path, offsets[-1]))
+            content += decoded(content_type, view.data)
+            offsets.append(next_offset(responses.page(view)))
+            if view.at_tail:
+                return content, offsets[1:], view.closed
+
+    def known(self, model: Model, reply: responses.Reply, length: int | None = None) -> Known:
+        return Known(model, next_offset(reply), len(model.content) if length is None else length)
+
+    def remove(self, model: Model) -> None:
+        """Free the path, and those of soft-deleted sources that nobody needs any more."""
+        del self.models[model.path]
+        source = model.fork_of
+        if source is not None:
+            source.forks -= 1
+            if source.deleted and not source.forks:
+                self.remove(source)
+
+
+class MemoryMachine(StoreMachine):
+    kind = "memory"
+
+
+class SqliteMachine(StoreMachine):
+    kind = "sqlite"
+
+    @rule(back_us=st.sampled_from([0, 1, 10**9]))
+    def reopen(self, back_us: int) -> None:
+        """Close and open again, with a clock that may have gone back."""
+        self.run(self.service.aclose())
+        self.clock.now_us -= back_us
+        self.service = self.run(self.open())
+
+
+@pytest.mark.parametrize(("machine", "examples"), [(MemoryMachine, 120), (SqliteMachine, 40)])
+def test_a_store_and_its_model_agree(machine: type[StoreMachine], examples: int) -> None:
+    from hypothesis.stateful import run_state_machine_as_test
+
+    run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=40))

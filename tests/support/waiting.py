@@ -1,0 +1,28 @@
+"""Waiting for something to become true, without guessing how long it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import anyio
+
+__all__ = ["PATIENCE_S", "eventually", "settled"]
+
+PATIENCE_S: Final = 30.0
+"""How long a test waits before it fails; what it waits for takes milliseconds."""
+
+
+async def eventually(condition: Callable[[], object]) -> None:
+    """Wait until the condition holds."""
+    with anyio.fail_after(PATIENCE_S):
+        while not condition():
+            await anyio.sleep(0.005)
+
+
+async def settled(condition: Callable[[], object], *, for_s: float = 0.05) -> None:
+    """Check that the condition goes on holding for a while."""
+    with anyio.move_on_after(for_s):
+        while True:
+            assert condition()
+            await anyio.sleep(0.005)
