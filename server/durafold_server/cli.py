@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from durafold_server.http.handler import Handler
 from durafold_server.http.wire import WireServer
 from durafold_server.store.base import StoreFailure, StreamStore
 from durafold_server.store.memory import MemoryStore
+from durafold_server.subscriptions.signing import SigningUnavailable
 
 _SHUTDOWN_S = 4.0
 
@@ -33,15 +34,16 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> ServeSettings:
     parser = argparse.ArgumentParser(prog="durafold_server", description="A durable streams server.")
     parser.add_argument("--host", default=defaults.host, help="address to listen on (%(default)s)")
     parser.add_argument(
-        "--port", type=int, default=defaults.port, help="port, 0 for any free one (%(default)s)"
+        "--port", type=_port, default=defaults.port, help="port, 0 for any free one (%(default)s)"
     )
     parser.add_argument("--data", type=Path, default=defaults.data_dir, help="data directory (%(default)s)")
     parser.add_argument("--memory", action="store_true", help="keep data in memory only: all is lost at exit")
     for field in fields(ServiceSettings):
         parser.add_argument(
             f"--{field.name.replace('_', '-')}",
-            type=type(field.default),
+            type=_parser_like(field.default),
             default=field.default,
+            choices=field.metadata.get("choices"),
             help=f"{field.metadata['help']} (%(default)s)",
         )
     options = parser.parse_args(arguments)
@@ -82,7 +84,7 @@ def _run(settings: ServeSettings, listener: socket.socket) -> int:
         run = uvloop.run
     try:
         run(_serve_until_told(settings, listener))
-    except StoreFailure as exc:
+    except (StoreFailure, SigningUnavailable) as exc:
         return _fail(str(exc))
     return 0
 
@@ -92,6 +94,7 @@ async def _serve_until_told(settings: ServeSettings, listener: socket.socket) ->
 
     Raises:
         StoreFailure: the store cannot be opened.
+        SigningUnavailable: webhooks are on, but their extra is not installed.
     """
     loop, told = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -124,6 +127,31 @@ async def open_store(settings: ServeSettings) -> StreamStore:
     except ModuleNotFoundError as exc:
         raise StoreFailure('keeping data on disk needs: pip install "durafold[server]"') from exc
     return await SqliteStore.open(settings.data_dir)
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError("must be a port from 0 to 65535")
+    return port
+
+
+def _parser_like(default: object) -> Callable[[str], object]:
+    if isinstance(default, str):
+        return str
+    return _positive(int if isinstance(default, int) else float)
+
+
+def _positive(kind: type[float]) -> Callable[[str], float]:
+    """A parser of numbers greater than 0: any other would keep the server busy, or of no use."""
+
+    def number(text: str) -> float:
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError("must be greater than 0")
+        return value
+
+    return number
 
 
 def _is_loopback(host: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from durafold.wire.names import DEFAULT_PORT, DEFAULT_PREFIX
 
@@ -25,6 +26,13 @@ class ServiceSettings:
     )
     max_body_bytes: int = field(default=4 * MIB, metadata={"help": "largest request body in bytes"})
     max_page_bytes: int = field(default=MIB, metadata={"help": "data of one page in bytes, if appends allow"})
+    webhooks: Literal["off", "local", "public"] = field(
+        default="off",
+        metadata={
+            "help": "webhooks of subscriptions: none, also to this machine, or to public hosts only",
+            "choices": ("off", "local", "public"),
+        },
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from durafold_server.clock import Clock, system_clock
 from durafold_server.config import ServiceSettings
 from durafold_server.protocol import decide, forks, json_mode, lifetimes
 from durafold_server.protocol.decide import Appended, Created, Deleted
-from durafold_server.protocol.errors import Gone, InvalidOffset, InvalidRequest, NotFound
-from durafold_server.protocol.model import Mode, ReadKey, StreamState
+from durafold_server.protocol.errors import Gone, InvalidOffset, InvalidRequest, NotFound, ProtocolError
+from durafold_server.protocol.model import Decide, Decision, Loaded, Mode, R, ReadKey, StreamState
 from durafold_server.protocol.offsets import is_now, is_start, parse_offset
 from durafold_server.protocol.requests import AppendRequest, CreateRequest, ForkRequest, ReadRequest
 from durafold_server.protocol.responses import PageView
@@ -67,15 +67,7 @@ class StreamService:
             ProtocolError: see `decide.create`.
             StoreFailure: see `StreamStore.transact`.
         """
-        keys = [ReadKey(request.path)]
-        fork_at: int | None = None
-        if request.fork is not None:
-            keys.append(ReadKey(request.fork.source_path))
-            fork_at = await self._fork_position(request)
-        keys += await self._ancestors(await self.store.load(request.path))
-        created = await self.store.transact(
-            keys, lambda found, now_us: decide.create(request, found, now_us, fork_at=fork_at)
-        )
+        created = await _until_current(lambda: self._create(request))
         self._let_go(created.removed)
         return created
 
@@ -99,8 +91,7 @@ class StreamService:
             ProtocolError: see `decide.delete`.
             StoreFailure: see `StreamStore.transact`.
         """
-        keys = [ReadKey(path), *await self._ancestors(await self.store.load(path))]
-        outcome = await self.store.transact(keys, decide.delete)
+        outcome = await _until_current(lambda: self._delete(path))
         self._let_go(outcome.removed)
         return outcome
 
@@ -274,30 +265,48 @@ class StreamService:
             raise NotFound("The stream was deleted while it was read.")
         return page.data
 
+    async def _create(self, request: CreateRequest) -> Created:
+        seen = [await self.store.load(request.path)]
+        keys = [ReadKey(request.path)]
+        fork_at: int | ProtocolError | None = None
+        if request.fork is not None:
+            seen.append(await self.store.load(request.fork.source_path))
+            keys.append(ReadKey(request.fork.source_path))
+            fork_at = await self._fork_position(request.fork, seen[1])
+        keys += await self._ancestors(seen[0])
+        return await self.store.transact(
+            keys,
+            _if_still(seen, lambda found, now_us: decide.create(request, found, now_us, fork_at=fork_at)),
+        )
+
+    async def _delete(self, path: str) -> Deleted:
+        seen = await self.store.load(path)
+        keys = [ReadKey(path), *await self._ancestors(seen)]
+        return await self.store.transact(keys, _if_still([seen], decide.delete))
+
     async def _ancestors(self, stream: StreamState | None) -> list[ReadKey]:
-        """Keys of the source, its source, and so on. Ancestry never changes, so this may be early."""
+        """Keys of the source, its source, and so on. A stream's ancestry never changes."""
         keys: list[ReadKey] = []
         while stream is not None and stream.fork is not None:
             keys.append(ReadKey(stream.fork.source_path))
             stream = await self.store.load(stream.fork.source_path)
         return keys
 
-    async def _fork_position(self, request: CreateRequest) -> int | None:
+    async def _fork_position(self, fork: ForkRequest, source: StreamState | None) -> int | ProtocolError:
         """Where the fork branches off, sub-offset included (PROTOCOL §4.2).
 
-        Bytes never change once written, so looking before the transaction is safe. None leaves a missing or
-        unfit source to the decision, which knows whether the fork exists already.
+        A stream's bytes never change once written, so looking before the transaction is safe. What is wrong
+        with the source is left to the decision, which knows whether the fork exists already.
         """
-        fork = request.fork
-        if fork is None:
-            return None
-        existing = await self.store.load(request.path)
-        if existing is not None and self._is_alive(existing):
-            return None
-        source = forks.check_source(await self.store.load(fork.source_path), self._clock())
-        return await self._beyond(source, forks.anchor(fork, source), fork)
+        try:
+            source = forks.check_source(source, self._clock())
+            return await self._beyond(source, forks.anchor(fork, source), fork)
+        except ProtocolError as error:
+            return error
 
     async def _beyond(self, source: StreamState, anchor: int, fork: ForkRequest) -> int:
+        if source.mode is Mode.JSON and anchor < source.tail:
+            await self._view(source, anchor)  # refuses a position inside a message
         if not fork.sub_offset:
             return anchor
         if source.mode is not Mode.JSON:
@@ -315,6 +324,39 @@ class StreamService:
         raise InvalidRequest("Stream-Fork-Sub-Offset reaches beyond the source stream's last message.")
 
 
+class _Outdated(Exception):
+    """A stream that was looked at before a transaction is not the one the transaction finds."""
+
+
+def _if_still(seen: Sequence[StreamState | None], decision: Decide[R]) -> Decide[R]:
+    """The decision, if its first keys still name the streams that were seen before it.
+
+    Raises:
+        _Outdated: they do not; look again.
+    """
+
+    def decide_if_still(found: Sequence[Loaded], now_us: int) -> Decision[R]:
+        for loaded, before in zip(found, seen, strict=False):
+            if _id(loaded.stream) != _id(before):
+                raise _Outdated
+        return decision(found, now_us)
+
+    return decide_if_still
+
+
+async def _until_current(attempt: Callable[[], Awaitable[R]]) -> R:
+    """Look and decide, again if others were quicker in between."""
+    while True:
+        try:
+            return await attempt()
+        except _Outdated:
+            continue
+
+
+def _id(stream: StreamState | None) -> int | None:
+    return stream.id if stream is not None else None
+
+
 def locate(stream: StreamState, token: str | None) -> int:
     """The position that a request's offset names.
 
@@ -330,8 +372,8 @@ def locate(stream: StreamState, token: str | None) -> int:
     if parsed is None:
         raise InvalidOffset("The offset is malformed; use one from Stream-Next-Offset, or -1, or now.")
     origin, position = parsed
-    if origin != stream.origin:
-        raise Gone("The offset belongs to an earlier stream of this name; read from -1 again.")
+    if origin != stream.owner(position):
+        raise Gone("The offset belongs to another stream, perhaps an earlier one of this name; read from -1.")
     if position < stream.start:
         raise Gone("The offset is no longer retained; read from -1, the earliest retained offset.")
     if position > stream.tail:

@@ -29,6 +29,8 @@ from durafold_server.protocol.responses import Reply
 from durafold_server.service import StreamService
 from durafold_server.store.base import StoreFailure, StoreFull, StreamStore
 from durafold_server.store.memory import MemoryStore
+from durafold_server.subscriptions import signing
+from durafold_server.subscriptions.http import ControlApi, ControlRequest
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +101,9 @@ class Handler:
         cors: answer preflights and allow every origin; off when an outer layer does that.
         settings: time-outs and limits.
         clock: microseconds since 1970.
+
+    Raises:
+        SigningUnavailable: webhooks are on, but their extra is not installed.
     """
 
     def __init__(
@@ -118,7 +123,10 @@ class Handler:
         self._clock = clock
         self._frames = Frames()
         self._service: StreamService | None = None
+        self._control: ControlApi | None = None
         self._opening: asyncio.Lock | None = None
+        if self._settings.webhooks != "off":
+            signing.require()
 
     async def service(self) -> StreamService:
         """The service; opens the store at the first call.
@@ -131,16 +139,26 @@ class Handler:
                 self._opening = asyncio.Lock()
             async with self._opening:
                 if self._service is None:
-                    self._service = StreamService(await self._open_store(), self._settings, clock=self._clock)
+                    service = StreamService(await self._open_store(), self._settings, clock=self._clock)
+                    try:
+                        self._control = await ControlApi.open(service, self._clock)
+                    except BaseException:
+                        await service.aclose()
+                        raise
+                    self._service = service
         return self._service
 
     def stop(self) -> None:
         """End all live reads, so that nobody has to wait for them."""
+        if self._control is not None:
+            self._control.stop()
         if self._service is not None:
             self._service.stop()
 
     async def aclose(self) -> None:
         """Stop and close the store. Idempotent."""
+        if self._control is not None:
+            await self._control.aclose()
         if self._service is not None:
             await self._service.aclose()
 
@@ -169,6 +187,9 @@ class Handler:
         if exchange.method == "OPTIONS" and self._cors:
             await exchange.reply(_PREFLIGHT)
             return
+        if below.partition("/")[0] == requests.RESERVED_SEGMENT:
+            await exchange.reply(await self._control_reply(exchange, root, below))
+            return
         path = requests.parse_path(below)
         headers = exchange.read_headers()
         service = self._service or await self.service()
@@ -184,12 +205,22 @@ class Handler:
             case "PUT":
                 body = await exchange.body(self._settings.max_body_bytes)
                 created = await service.create(requests.parse_create(path, headers, body, root=root))
-                await exchange.reply(responses.created(created, _location(exchange, root, path)))
+                await exchange.reply(responses.created(created, f"{_base_url(exchange, root)}/{path}"))
             case "DELETE":
                 await service.delete(path)
                 await exchange.reply(responses.deleted())
             case method:
                 raise MethodNotAllowed(method)
+
+    async def _control_reply(self, exchange: Exchange, root: str, below: str) -> Reply:
+        """PROTOCOL §6: the reserved paths come before all streams."""
+        headers = exchange.read_headers()
+        body = await exchange.body(self._settings.max_body_bytes)
+        await self.service()
+        if self._control is None:
+            raise StorageUnavailable("The server is closed.")
+        base_url = _base_url(exchange, root)
+        return await self._control.handle(ControlRequest(exchange.method, below, headers, body, base_url))
 
     async def _read(self, exchange: Exchange, service: StreamService, request: requests.ReadRequest) -> None:
         if request.live is None:
@@ -216,7 +247,7 @@ def _outside(root: str, raw_path: str) -> Reply:
     return responses.refused(NotFound(f"There is nothing here; streams are below {root}/."))
 
 
-def _location(exchange: Exchange, root: str, path: str) -> str:
-    """PROTOCOL §5.1: the absolute URL of the stream, as the client knows this server."""
+def _base_url(exchange: Exchange, root: str) -> str:
+    """The absolute URL of the stream root, as the client knows this server."""
     host = exchange.headers.get("host") or exchange.server
-    return f"{exchange.scheme}://{host}{root}/{path}"
+    return f"{exchange.scheme}://{host}{root}"
