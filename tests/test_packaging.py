@@ -78,7 +78,7 @@ def test_the_wheel_needs_four_packages_beyond_its_extras(wheel: zipfile.ZipFile)
 
     assert [line for line in requirements if "extra ==" not in line] == [
         "anyio>=4.6",
-        "httpx-sse>=0.4.0",
+        "httpx-sse>=0.4.2",
         "httpx<1,>=0.28",
         "pydantic>=2.10",
     ]
