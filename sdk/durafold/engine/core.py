@@ -21,7 +21,7 @@ from anyio.abc import TaskGroup
 from durafold.cache import CacheKey
 from durafold.client import DurableStream, Offset, Page
 from durafold.engine.definition import Definition
-from durafold.engine.dispatch import Dispatch, fail, mark_sent, resolve
+from durafold.engine.dispatch import Dispatch, fail, mark_sent, resolve, until_sent
 from durafold.engine.listeners import Listeners
 from durafold.engine.options import EngineOptions, Status, StreamReset
 from durafold.engine.reader import Reader
@@ -33,6 +33,7 @@ from durafold.errors import (
     ConfigurationError,
     DurafoldError,
     InvalidAction,
+    MalformedResponse,
     ProviderClosed,
     StateError,
     StreamClosed,
@@ -189,8 +190,9 @@ class Engine(Generic[S]):
 
     async def flushed(self) -> None:
         """Wait until the server has durably what was dispatched, or will never have it."""
-        while not self._has_ended and not all(write.is_durable for write in self._writer.writes):
-            await self.listeners.changed()
+        while waiting := [write.dispatch for write in self._writer.writes if not write.is_durable]:
+            for dispatch in waiting:
+                await until_sent(dispatch)
 
     # ---- dispatching ----
 
@@ -261,7 +263,6 @@ class Engine(Generic[S]):
         if write in self._writer.writes:
             write.is_durable = True
             mark_sent(write.dispatch)
-            self.listeners.notify(value=False)
 
     def was_refused(self, write: Write[S], error: Exception) -> None:
         """An action will never be in the stream; those of one batch are taken back together."""
@@ -306,6 +307,10 @@ class Engine(Generic[S]):
         before, was_ready = self._replica, self._is_ready
         batch = Batch([from_message(message) for message in page.json()], page.offset, page.next_offset)
         confirmation = transitions.confirm(self.definition.step, before, batch)
+        if confirmation.replica.confirmed.offset != page.next_offset:
+            raise MalformedResponse(
+                "A page does not continue what was read before", offset=before.confirmed.offset
+            )
         if confirmation.failures and self._options.on_fault == "halt":
             raise _halted(self.definition.key, *confirmation.failures[0])
         self._replica = confirmation.replica

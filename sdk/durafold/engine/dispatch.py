@@ -120,3 +120,8 @@ def fail(dispatch: Dispatch[Any], error: Exception) -> None:
     dispatch._stage, dispatch._error = "failed", error
     dispatch._is_sent.set()
     dispatch._done.set()
+
+
+async def until_sent(dispatch: Dispatch[Any]) -> None:
+    """Wait until the server has it durably or it has failed, without raising and without having seen why."""
+    await dispatch._is_sent.wait()

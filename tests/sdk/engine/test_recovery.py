@@ -204,6 +204,29 @@ async def test_what_was_pending_when_a_stream_vanished_is_sent_to_the_new_one(
         assert notices == [StreamReset(key, revision=1)]
 
 
+async def test_a_functional_update_is_not_sent_to_another_stream_than_it_was_computed_for(
+    server: ServerProcess, key: str
+) -> None:
+    async with (
+        DurableStream(f"{server.url}/{key}") as stream,
+        FaultProxy(server.url) as proxy,
+        Provider(proxy.url, on_notice=lambda notice: None, settings=IMPATIENT) as party,
+    ):
+        count = party.server_state(0, key)
+        await count.set(10)
+        proxy.is_down = True
+        await proxy.cut_all()
+        # On its way with 15 for revision 1, which the new stream will have as well.
+        dispatch = count.set(lambda value: value + 5)
+        await stream.delete()
+        await stream.create()
+        await stream.append({"type": "set", "payload": 100})
+
+        proxy.is_down = False
+
+        assert await dispatch == 105
+
+
 async def test_actions_that_only_the_old_stream_had_are_sent_to_the_new_one(
     server: ServerProcess, key: str
 ) -> None:
@@ -339,6 +362,7 @@ async def test_a_producer_whose_numbers_the_server_forgot_begins_anew_without_do
     ):
         count = party.server_state(0, key)
         await count.increment()
+        client_id = count.client_id
         client.intercept = _once(
             lambda request: request.method == "POST",
             httpx.Response(409, headers={"Producer-Expected-Seq": "0", "Producer-Received-Seq": "1"}),
@@ -346,6 +370,7 @@ async def test_a_producer_whose_numbers_the_server_forgot_begins_anew_without_do
 
         assert await count.increment() == 2
         assert await count.increment() == 3
+        assert count.client_id == client_id
 
 
 async def test_whoever_lost_its_id_to_another_process_takes_a_new_one(
@@ -363,6 +388,31 @@ async def test_whoever_lost_its_id_to_another_process_takes_a_new_one(
         )
 
         assert await count.increment() == 2
+        assert count.client_id != old_id
+        assert await count.increment() == 3
+
+
+async def test_what_the_server_has_already_is_not_sent_again_under_a_new_id(
+    server: ServerProcess, key: str
+) -> None:
+    async with (
+        WatchedClient() as client,
+        Provider(server.url, transport=client.transport, settings=IMPATIENT) as party,
+    ):
+        client.intercept = lambda request: httpx.Response(503) if "live" in request.url.params else None
+        count = await party.server_state(0, key).ready()
+        old_id = count.client_id
+        client.intercept = _refusing(503, "GET")
+        first = count.increment()
+        await first.sent
+        fenced = httpx.Response(403, headers={"Producer-Epoch": "9"})
+        client.intercept = lambda request: httpx.Response(503) if request.method == "GET" else fenced
+        second = count.increment()
+        await eventually(lambda: ("HEAD", f"/v1/stream/{key}") in client.requests)
+
+        client.intercept = lambda request: None
+
+        assert (await first, await second) == (1, 2)
         assert count.client_id != old_id
         assert await count.increment() == 3
 
