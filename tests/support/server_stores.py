@@ -110,7 +110,6 @@ async def make(
         stream = StreamState(
             id=now_us,
             path=path,
-            origin=now_us,
             content_type="a/b",
             mode=mode,
             lifetime=lifetime,

@@ -188,7 +188,7 @@ class Api:
     async def tail(self, path: str) -> str:
         """The tail offset of a stream."""
         stream = await self.service.head(path)
-        return f"{stream.origin:016d}_{stream.tail:016d}"
+        return stream.offset(stream.tail)
 
 
 @asynccontextmanager

@@ -227,7 +227,6 @@ def _fresh(request: CreateRequest, now_us: int) -> StreamState:
     return StreamState(
         id=now_us,
         path=request.path,
-        origin=now_us,
         content_type=content_type,
         mode=Mode.of(content_type),
         lifetime=request.lifetime,
@@ -248,7 +247,6 @@ def _forked(
     return StreamState(
         id=now_us,
         path=request.path,
-        origin=source.origin,
         content_type=source.content_type,
         mode=source.mode,
         tail=fork_at,

@@ -103,7 +103,6 @@ class StreamState(Value, frozen=True):
     Attributes:
         id: unique and growing; a path deleted and created anew gets another one.
         path: canonical path below the stream root.
-        origin: the origin part of its offsets (see `offsets`).
         content_type: as given at creation.
         mode: derived from the content type.
         tail: position after the last byte.
@@ -120,7 +119,6 @@ class StreamState(Value, frozen=True):
 
     id: int
     path: str
-    origin: int
     content_type: str
     mode: Mode
     tail: int = 0

@@ -71,10 +71,8 @@ class Links:
 
     def pending(self, limit: int) -> tuple[Target, ...]:
         """Up to `limit` streams with pending data, the longest waiting first."""
-        links = (self._links[path] for path in islice(self._pending, limit))
-        return tuple(
-            Target(link.path, link.cursor.stream_id, link.tail) for link in links if link.cursor is not None
-        )
+        streams = (self._links[path].stream for path in islice(self._pending, limit))
+        return tuple(Target(stream.path, stream.id, stream.tail) for stream in streams if stream is not None)
 
     def in_order(self, limit: int) -> Sequence[Link]:
         """Up to `limit` links, those with pending data first."""
@@ -84,8 +82,7 @@ class Links:
 
     def restore(self, path: str, cursor: Cursor | None, *, explicit: bool) -> None:
         """Put back a link as the store recorded it, before its stream is seen."""
-        link = Link(path, explicit, self._globs(path), cursor, cursor.acked if cursor else 0, recorded=True)
-        self._put(link)
+        self._put(Link(path, explicit, self._globs(path), cursor, recorded=True))
 
     def see(self, stream: StreamState) -> None:
         """A stream is there as given: link it if the pattern matches, and note its tail."""
@@ -105,7 +102,7 @@ class Links:
         if link is None or link.cursor is None or link.cursor.stream_id != stream_id:
             return None
         if link.explicit:
-            self._put(replace(link, cursor=None, tail=0))
+            self._put(replace(link, cursor=None, stream=None))
             return None
         return self._drop(link)
 
@@ -114,15 +111,14 @@ class Links:
         link = self._links.get(path)
         if link is not None:
             return replace(link, explicit=True)
-        cursor = Cursor(stream.id, stream.origin, stream.tail) if stream is not None else None
-        tail = cursor.acked if cursor is not None else 0
-        return Link(path, explicit=True, glob=self._globs(path), cursor=cursor, tail=tail)
+        cursor = Cursor(stream.id, stream.tail) if stream is not None else None
+        return Link(path, explicit=True, glob=self._globs(path), cursor=cursor, stream=stream)
 
     def put(self, link: Link) -> None:
         """Take what `with_explicit` or `without_explicit` made, once it is written down."""
         now = self._links.get(link.path)
         if now is not None and _same_stream(now.cursor, link.cursor):
-            link = replace(link, tail=max(now.tail, link.tail))
+            link = replace(link, stream=now.stream)
         elif now is not None:  # its stream was created anew meanwhile, or is gone
             link = replace(now, explicit=link.explicit)
         if link.explicit or (now is not None and link.cursor is not None):
@@ -178,13 +174,15 @@ class Links:
         if link is None:
             raise InvalidAck(f"The stream {path} is not linked to this subscription.")
         parsed = parse_offset(token)
-        if link.cursor is None or parsed is None or parsed[0] != link.cursor.origin:
+        stream, cursor = link.stream, link.cursor
+        if stream is None or cursor is None or parsed is None or parsed[0] != stream.owner(parsed[1]):
             raise InvalidAck(f"{token!r} is no offset of the stream {path}; use one that a read returned.")
-        if parsed[1] < link.cursor.acked:
+        position = parsed[1]
+        if position < cursor.acked:
             raise InvalidAck(f"{token} lies before what was acknowledged of the stream {path} already.")
-        if parsed[1] > link.tail:
+        if position > stream.tail:
             raise InvalidAck(f"{token} lies beyond the tail of the stream {path}.")
-        return replace(link, cursor=replace(link.cursor, acked=parsed[1]))
+        return replace(link, cursor=replace(cursor, acked=position))
 
     def _followed(self, link: Link, stream: StreamState) -> Link:
         cursor = link.cursor
@@ -193,10 +191,12 @@ class Links:
         if cursor is None or cursor.stream_id != stream.id:
             existed = stream.id <= self._backfill_until_us
             begin = stream.tail if existed else _own_start(stream)
-            return replace(link, cursor=Cursor(stream.id, stream.origin, begin), tail=stream.tail)
+            return replace(link, cursor=Cursor(stream.id, begin), stream=stream)
+        if link.stream is not None and stream.tail < link.stream.tail:
+            return link  # old news of its tail
         if cursor.acked < stream.start:  # what lies before is no longer retained
             cursor = replace(cursor, acked=stream.start)
-        return replace(link, cursor=cursor, tail=max(link.tail, stream.tail))
+        return replace(link, cursor=cursor, stream=stream)
 
     def _globs(self, path: str) -> bool:
         return self._pattern is not None and path != self._wake_stream and self._pattern.matches(path)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
 from durafold_server.protocol.model import Value
-from durafold_server.protocol.offsets import ZERO, format_offset
+from durafold_server.protocol.offsets import ZERO
 from durafold_server.protocol.requests import parse_path
 from durafold_server.subscriptions.errors import InvalidSubscription, SubscriptionError
 from durafold_server.subscriptions.patterns import Pattern
@@ -260,13 +260,15 @@ def view(
 
 def pending_now(links: Iterable[Link]) -> list[PendingView]:
     """Links with their tails as they are."""
-    return [_pending_view(link, link.tail) for link in links]
+    return [_pending_view(link, link.stream.tail if link.stream is not None else 0) for link in links]
 
 
 def pending_at_wake(links: Iterable[Link], snapshot: Iterable[Target]) -> list[PendingView]:
     """Links with their tails as a wake found them: those that it does not name had nothing pending."""
-    tails = {(target.path, target.stream_id): target.tail for target in snapshot}
-    return [_pending_view(link, _tail_at_wake(link, tails)) for link in links]
+    tails = {target.stream_id: target.tail for target in snapshot}
+    return [
+        _pending_view(link, tails.get(link.stream.id, 0) if link.stream is not None else 0) for link in links
+    ]
 
 
 def error(exc: SubscriptionError) -> bytes:
@@ -279,26 +281,21 @@ class _Done(Value, frozen=True):
 
 
 def _pending_view(link: Link, tail: int) -> PendingView:
-    cursor = link.cursor
-    if cursor is None:
-        return PendingView(link.path, link.link_type, ZERO, ZERO, has_pending=False)
+    """A link with this tail, or with none beyond what is acknowledged."""
+    acked = link.cursor.acked if link.cursor is not None else 0
     return PendingView(
         link.path,
         link.link_type,
         _acked_offset(link),
-        format_offset(cursor.origin, tail),
-        has_pending=tail > cursor.acked,
+        link.stream.offset(max(acked, tail)) if link.stream is not None else ZERO,
+        has_pending=tail > acked,
     )
 
 
-def _tail_at_wake(link: Link, tails: Mapping[tuple[str, int], int]) -> int:
-    if link.cursor is None:
-        return 0
-    return max(link.cursor.acked, tails.get((link.path, link.cursor.stream_id), 0))
-
-
 def _acked_offset(link: Link) -> str:
-    return format_offset(link.cursor.origin, link.cursor.acked) if link.cursor is not None else ZERO
+    if link.stream is None or link.cursor is None:
+        return ZERO
+    return link.stream.offset(link.cursor.acked)
 
 
 def _path(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypeAlias
 
-from durafold_server.protocol.model import Value
+from durafold_server.protocol.model import StreamState, Value
 
 Kind: TypeAlias = Literal["webhook", "pull-wake"]
 LinkType: TypeAlias = Literal["explicit", "glob"]
@@ -42,12 +42,10 @@ class Cursor(Value, frozen=True):
 
     Attributes:
         stream_id: the incarnation; a path that is deleted and created anew gets another one.
-        origin: the origin part of the stream's offsets.
         acked: position after the last byte acknowledged.
     """
 
     stream_id: int
-    origin: int
     acked: int
 
 
@@ -59,7 +57,7 @@ class Link(Value, frozen=True):
         explicit: named by the client.
         glob: matched by the pattern.
         cursor: None while there is no such stream.
-        tail: position after the stream's last byte, as last seen.
+        stream: as last seen; None while there is none, or none was seen yet.
         recorded: the store holds a record of it.
     """
 
@@ -67,13 +65,13 @@ class Link(Value, frozen=True):
     explicit: bool
     glob: bool
     cursor: Cursor | None = None
-    tail: int = 0
+    stream: StreamState | None = None
     recorded: bool = False
 
     @property
     def has_pending(self) -> bool:
         """Whether the stream holds data that was not acknowledged."""
-        return self.cursor is not None and self.tail > self.cursor.acked
+        return self.stream is not None and self.cursor is not None and self.stream.tail > self.cursor.acked
 
     @property
     def link_type(self) -> LinkType:

@@ -45,7 +45,7 @@ from support.server_requests import JSON, TEXT, append_request, create_request
 
 NOW: Final = 1_800_000_000_000_000
 STREAM: Final = StreamState(
-    id=7, path="s", origin=7, content_type="text/plain", mode=Mode.TEXT, tail=10, used_us=NOW - 1
+    id=7, path="s", content_type="text/plain", mode=Mode.TEXT, tail=10, used_us=NOW - 1
 )
 JSON_STREAM: Final = replace(STREAM, content_type="application/json", mode=Mode.JSON)
 CLOSED: Final = replace(STREAM, closed=True)
@@ -331,7 +331,6 @@ def test_a_new_streams_id_and_origin_are_the_time() -> None:
     stream = StreamState(
         id=NOW,
         path="s",
-        origin=NOW,
         content_type="text/plain",
         mode=Mode.TEXT,
         lifetime=Lifetime(ttl_s=5),
@@ -439,7 +438,7 @@ def test_a_fork_inherits_type_and_bytes_and_holds_its_source() -> None:
 
     fork = decision.result.stream
     assert decision.writes == [SaveStream(replace(source, forks=1, used_us=NOW)), SaveStream(fork)]
-    assert (fork.id, fork.origin, fork.tail) == (NOW, 7, 6)
+    assert (fork.id, fork.offset(6), fork.tail) == (NOW, "0000000000000007_0000000000000006", 6)
     assert (fork.content_type, fork.lifetime) == ("text/plain", Lifetime(ttl_s=60))
     assert (fork.closed, fork.closed_by, fork.last_seq) == (False, None, None)
     assert fork.segments() == (Segment(7, 6), Segment(NOW, 6))

@@ -19,7 +19,7 @@ from durafold_server.protocol.model import (
 )
 from durafold_server.protocol.requests import ForkRequest
 
-SOURCE = StreamState(id=7, path="a", origin=7, content_type="a/b", mode=Mode.BINARY, tail=10, forks=1)
+SOURCE = StreamState(id=7, path="a", content_type="a/b", mode=Mode.BINARY, tail=10, forks=1)
 
 
 def fork_of(source: StreamState, at: int, *, id: int, tail: int, forks: int = 0) -> StreamState:  # noqa: A002

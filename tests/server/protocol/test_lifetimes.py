@@ -20,7 +20,7 @@ IN_2040 = Lifetime(expires_at="2040-01-01T00:00:00Z", expires_at_us=2_208_988_80
 
 def stream_with(lifetime: Lifetime, used_us: int = 0) -> StreamState:
     return StreamState(
-        id=1, path="s", origin=1, content_type="a/b", mode=Mode.BINARY, lifetime=lifetime, used_us=used_us
+        id=1, path="s", content_type="a/b", mode=Mode.BINARY, lifetime=lifetime, used_us=used_us
     )
 
 

@@ -30,15 +30,13 @@ def test_the_mode_follows_from_the_media_type_alone(content_type: str, mode: Mod
 
 
 def test_a_stream_that_is_no_fork_is_one_segment() -> None:
-    stream = StreamState(id=7, path="s", origin=7, content_type="text/plain", mode=Mode.TEXT, tail=12)
+    stream = StreamState(id=7, path="s", content_type="text/plain", mode=Mode.TEXT, tail=12)
 
     assert stream.segments() == (Segment(7, 12),)
 
 
 def test_a_fork_is_its_inherited_segments_and_its_own() -> None:
     fork = Fork("a", 7, None, 0, 12, (Segment(3, 5), Segment(7, 12)))
-    stream = StreamState(
-        id=9, path="s", origin=3, content_type="text/plain", mode=Mode.TEXT, tail=20, fork=fork
-    )
+    stream = StreamState(id=9, path="s", content_type="text/plain", mode=Mode.TEXT, tail=20, fork=fork)
 
     assert stream.segments() == (Segment(3, 5), Segment(7, 12), Segment(9, 20))

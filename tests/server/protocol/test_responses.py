@@ -10,7 +10,7 @@ from durafold_server.protocol.decide import Appended, Created
 from durafold_server.protocol.model import FOREVER, Lifetime, Mode, ProducerClaim, StreamState
 from durafold_server.protocol.responses import PageView, Reply
 
-STREAM = StreamState(id=9, path="s", origin=9, content_type="application/json", mode=Mode.JSON, tail=4)
+STREAM = StreamState(id=9, path="s", content_type="application/json", mode=Mode.JSON, tail=4)
 CLOSED = replace(STREAM, closed=True)
 TAIL = (b"stream-next-offset", b"0000000000000009_0000000000000004")
 IS_CLOSED = (b"stream-closed", b"true")

@@ -458,6 +458,59 @@ async def test_soft_deleted_streams_do_not_hide_expired_ones(store: StreamStore)
     assert await store.expired(ended.used_us + 10_000_000, 1) == [ended]
 
 
+# Observers
+
+
+async def test_observers_are_told_of_changes_before_their_cause_returns(store: StreamStore) -> None:
+    seen: list[tuple[str, int, bool, bool]] = []
+    store.observe(lambda s: seen.append((s.path, s.tail, s.closed, s.deleted)))
+
+    await make(store)
+    assert seen[-1:] == [("s", 0, False, False)]
+    stream = await add(store, "s", b"abc")
+    assert seen[-1:] == [("s", 3, False, False)]
+    await write(store, SaveStream(replace(stream, closed=True)))
+    assert seen[-1:] == [("s", 3, True, False)]
+    await remove(store, "s")
+    assert seen[-1:] == [("s", 3, True, True)]
+
+
+async def test_observers_can_read_what_they_are_told_of(store: StreamStore) -> None:
+    reads: list[asyncio.Task[bytes]] = []
+    store.observe(lambda s: reads.append(asyncio.create_task(read_all(store, s))))
+    await make(store)
+
+    await asyncio.gather(*(add(store, "s", b"x") for _ in range(20)))
+
+    contents = [await read for read in reads]
+    assert contents[-1] == b"x" * 20
+    assert contents == sorted(contents)
+
+
+async def test_observers_are_not_told_of_refusals_and_looks(store: StreamStore) -> None:
+    await make(store)
+    seen: list[StreamState] = []
+    store.observe(seen.append)
+
+    with pytest.raises(Conflict):
+        await store.transact((ReadKey("s"),), refusing)
+    await look(store, "s", "p")
+    await store.load("s")
+
+    assert seen == []
+
+
+async def test_observers_are_told_that_a_replaced_stream_is_gone(store: StreamStore) -> None:
+    first = await make(store)
+    seen: list[StreamState] = []
+    store.observe(seen.append)
+
+    second = replace(first, id=first.id + 10**6)
+    await write(store, RemoveStream(first), SaveStream(second))
+
+    assert [(s.id, s.deleted) for s in seen] == [(first.id, True), (second.id, False)]
+
+
 # Removal
 
 

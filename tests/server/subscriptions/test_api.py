@@ -12,7 +12,7 @@ import pytest
 from durafold_server.store.base import StreamStore
 from durafold_server.subscriptions import manager
 from durafold_server.subscriptions.courier import Answer
-from support.server_requests import read_request
+from support.server_requests import ROOT, read_request
 from support.server_stores import ManualClock
 from support.subscriptions import BASE_URL, DONE, WEBHOOK_URL, Api, FakeWebhook, acks, api_on
 from support.waiting import PATIENCE_S, eventually, settled
@@ -666,6 +666,33 @@ async def test_an_offset_that_cannot_be_acknowledged_is_refused_with_all_others(
     assert (refused.status, refused.code) == (409, "INVALID_OFFSET")
     assert await api.cursors() == before
     assert (await api.claim("worker-2")).code == "ALREADY_CLAIMED"
+
+
+async def test_a_fork_is_acknowledged_from_where_it_branched_off(api: Api) -> None:
+    await api.subscribe_pull()
+    branch = await api.create("source", b"data")
+    await api.create("events/fork", stream_forked_from=f"{ROOT}/source")
+    beyond = await api.append("source", b"more")
+    tail = await api.append("events/fork", b"more")
+    claim = (await api.claim()).body
+
+    of_source = await api.post("ack", acks(claim, {"events/fork": beyond}), token=claim["token"])
+    own = await api.post("ack", acks(claim, {"events/fork": tail}, done=True), token=claim["token"])
+
+    [stream] = claim["streams"]
+    assert (stream["acked_offset"], stream["tail_offset"]) == (branch, tail)
+    assert of_source.code == "INVALID_OFFSET"
+    assert own.status == 200
+    assert await api.cursors() == {"events/fork": tail}
+
+
+async def test_an_existing_fork_is_linked_at_its_tail(api: Api) -> None:
+    branch = await api.create("source", b"data")
+    await api.create("events/fork", stream_forked_from=f"{ROOT}/source")
+
+    await api.subscribe()
+
+    assert await api.cursors() == {"events/fork": branch}
 
 
 async def test_of_two_offsets_for_one_stream_the_later_counts(api: Api) -> None:

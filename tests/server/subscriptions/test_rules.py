@@ -11,7 +11,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from msgspec.structs import replace
 
 from durafold_server.protocol.model import Mode, StreamState
-from durafold_server.protocol.offsets import format_offset
 from durafold_server.subscriptions import rules
 from durafold_server.subscriptions.errors import AlreadyClaimed, Fenced, InvalidAck, NoPendingWork
 from durafold_server.subscriptions.links import Links
@@ -391,9 +390,10 @@ class SubscriptionMachine(RuleBasedStateMachine):
             return
         for link in list(self.links):
             assert link.cursor is not None
-            position = data.draw(st.integers(0, link.tail))
+            assert link.stream is not None
+            position = data.draw(st.integers(0, link.stream.tail))
             try:
-                [moved] = self.links.acknowledged({link.path: format_offset(link.cursor.origin, position)})
+                [moved] = self.links.acknowledged({link.path: link.stream.offset(position)})
             except InvalidAck:
                 assert position < link.cursor.acked
             else:
@@ -445,7 +445,8 @@ class SubscriptionMachine(RuleBasedStateMachine):
             assert link.cursor is not None
             place = (link.path, link.cursor.stream_id)
             assert link.cursor.acked >= self.acked.get(place, 0)
-            assert link.cursor.acked <= link.tail
+            assert link.stream is not None
+            assert link.cursor.acked <= link.stream.tail
             self.acked[place] = link.cursor.acked
 
     @invariant()

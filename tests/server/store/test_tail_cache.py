@@ -1,0 +1,87 @@
+"""The cache of stream tails: what it gives back, and that it stays within its bounds."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from durafold_server.store.sqlite.tail_cache import TailCache
+
+KIB = 1024
+
+
+def test_chunks_come_back_from_the_one_that_holds_a_position() -> None:
+    cache = TailCache()
+    cache.append(7, 100, b"abc")
+    cache.append(7, 103, b"de")
+
+    assert cache.chunks_from(7, 100) == [(100, b"abc"), (103, b"de")]
+    assert cache.chunks_from(7, 102) == [(100, b"abc"), (103, b"de")]
+    assert cache.chunks_from(7, 103) == [(103, b"de")]
+
+
+def test_what_lies_before_the_cached_tail_is_not_here() -> None:
+    cache = TailCache()
+    cache.append(7, 100, b"abc")
+
+    assert cache.chunks_from(7, 99) is None
+    assert cache.chunks_from(8, 100) is None
+
+
+def test_a_forgotten_stream_is_not_here() -> None:
+    cache = TailCache()
+    cache.append(7, 0, b"abc")
+
+    cache.forget(7)
+    cache.forget(7)
+
+    assert cache.chunks_from(7, 0) is None
+
+
+def test_a_stream_keeps_its_newest_256_kib() -> None:
+    cache = TailCache()
+    for n in range(10):
+        cache.append(7, n * 100 * KIB, bytes(100 * KIB))
+
+    assert cache.chunks_from(7, 700 * KIB) is None
+    assert cache.chunks_from(7, 800 * KIB) == [(800 * KIB, bytes(100 * KIB)), (900 * KIB, bytes(100 * KIB))]
+
+
+def test_a_chunk_larger_than_that_is_kept_alone() -> None:
+    cache = TailCache()
+    cache.append(7, 0, b"abc")
+    cache.append(7, 3, bytes(300 * KIB))
+
+    assert cache.chunks_from(7, 3) == [(3, bytes(300 * KIB))]
+    assert cache.chunks_from(7, 0) is None
+
+
+def test_streams_written_longest_ago_go_first() -> None:
+    cache = TailCache(max_bytes=250)
+    cache.append(1, 0, bytes(100))
+    cache.append(2, 0, bytes(100))
+    cache.append(1, 100, bytes(20))
+
+    cache.append(3, 0, bytes(100))
+
+    assert cache.chunks_from(2, 0) is None
+    assert cache.chunks_from(1, 0) is not None
+    assert cache.chunks_from(3, 0) is not None
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 60), st.booleans()), max_size=60))
+def test_it_never_holds_more_than_its_bound_and_what_it_holds_is_right(
+    steps: list[tuple[int, int, bool]],
+) -> None:
+    cache = TailCache(max_bytes=200)
+    tails = dict.fromkeys(range(6), 0)
+    for stream_id, size, removed in steps:
+        cache.append(stream_id, tails[stream_id], bytes([size]) * size)
+        tails[stream_id] += size
+        if removed:
+            cache.forget(stream_id)
+
+        held = [cache.chunks_from(of, max(0, tails[of] - 1)) or [] for of in tails]
+        assert sum(len(data) for chunks in held for _, data in chunks) <= max(200, size)
+        for of, chunks in zip(tails, held, strict=True):
+            assert not chunks or chunks[-1][0] + len(chunks[-1][1]) == tails[of]
