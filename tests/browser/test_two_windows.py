@@ -81,9 +81,10 @@ def test_todos_added_toggled_and_removed_in_one_window_follow_in_the_other(
 
 def test_a_reload_keeps_everything(windows: tuple[Window, Window]) -> None:
     here, _ = windows
+    expected = increased(here.count)
     here.add("Book the ferry to Tjøme")
     here.press("Increase")
-    here.wait_for(lambda: Row("Book the ferry to Tjøme") in here.todos)
+    here.wait_for(lambda: Row("Book the ferry to Tjøme") in here.todos and here.count == expected)
     before = here.count, here.todos
 
     here.reload()
