@@ -7,6 +7,7 @@ knows no HTTP and no disk.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -27,6 +28,8 @@ from durafold_server.waiters import Waiters, wait_for
 logger = logging.getLogger(__name__)
 
 _PURGE_CHUNKS = 256
+_REAP_INTERVAL_S = 30.0
+_REAPED_AT_ONCE = 256
 
 
 class StreamService:
@@ -58,6 +61,7 @@ class StreamService:
             self._view,
             tick_s=min(1.0, self.settings.heartbeat_s, self.settings.sse_max_age_s),
         )
+        self._reaper = asyncio.get_running_loop().create_task(self._keep_reaping())
         store.observe(self._changed)
 
     async def create(self, request: CreateRequest) -> Created:
@@ -157,6 +161,26 @@ class StreamService:
             )  # refuses a position inside a message while a status can say so
         return stream, position
 
+    async def reap(self) -> None:
+        """Remove streams that have expired, and free their data.
+
+        Raises:
+            StoreFailure: see `StreamStore.expired` and `StreamStore.transact`.
+        """
+        for stream in await self.store.expired(self._clock(), _REAPED_AT_ONCE):
+            keys = [ReadKey(stream.path), *await self._ancestors(stream)]
+            # One that was made anew meanwhile is left for the next time.
+            with contextlib.suppress(_Outdated):
+                self._let_go(await self.store.transact(keys, _if_still([stream], decide.expire)))
+
+    async def _keep_reaping(self) -> None:
+        while True:
+            await asyncio.sleep(_REAP_INTERVAL_S)
+            try:
+                await self.reap()
+            except StoreFailure:
+                logger.exception("expired streams were not removed; it is tried again")
+
     def observe(self, observer: Callable[[StreamState], None]) -> None:
         """Have every committed change told: called with the stream as it is then, `deleted` if it is gone.
 
@@ -173,6 +197,8 @@ class StreamService:
     async def aclose(self) -> None:
         """Stop, and close the store."""
         self.stop()
+        self._reaper.cancel()
+        await asyncio.wait([self._reaper])
         if self._purges:
             await asyncio.wait(self._purges)
         await self.store.aclose()

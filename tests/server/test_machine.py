@@ -33,6 +33,7 @@ JSON: Final = "application/json"
 TEXT: Final = "text/plain"
 
 PATHS: Final = st.sampled_from(["a", "b%2Fc"])
+FORKS: Final = st.sampled_from(["f", "g", "h"])
 TYPES: Final = st.sampled_from([JSON, TEXT, "application/octet-stream"])
 PARTS: Final = st.lists(st.sampled_from(["x", "yy", "é", "[1,2]", '"', "z" * 30]), min_size=1, max_size=3)
 SEQS: Final = st.none() | st.sampled_from(["1", "10", "2", "a"])
@@ -57,11 +58,22 @@ class Model:
     content: Content
     closed: bool
     fork_of: Model | None = None
+    forked_at: Known | None = None
     closed_by: Claim | None = None
     last_seq: str | None = None
     producers: dict[str, tuple[int, int]] = field(default_factory=dict)
     forks: int = 0
     deleted: bool = False
+
+    def owner(self, length: int) -> Model:
+        """The stream that wrote what lies just before: up to the fork point, that is the source."""
+        if self.fork_of is None or self.forked_at is None or length > self.forked_at.length:
+            return self
+        return self.fork_of.owner(length)
+
+    def hands_out(self, at: Known) -> bool:
+        """Whether an offset, wherever it comes from, is one of this stream's."""
+        return at.length <= len(self.content) and self.owner(at.length) is at.owner
 
     def refusal(
         self, content_type: str, has_body: bool, close: bool, claim: Claim | None, seq: str | None
@@ -108,11 +120,19 @@ class Model:
 
 @dataclass(frozen=True)
 class Known:
-    """An offset that the server handed out: for which stream, and how much of it lies before."""
+    """An offset that the server handed out.
+
+    Attributes:
+        model: for which stream.
+        token: as the client got it.
+        length: how much of the stream lies before.
+        owner: which stream wrote what lies just before.
+    """
 
     model: Model
     token: str
     length: int
+    owner: Model
 
 
 def claim_after(model: Model | None, producer_id: str, step: tuple[int, int | None]) -> Claim:
@@ -147,7 +167,6 @@ class StoreMachine(RuleBasedStateMachine):
         self.directory = Path(tempfile.mkdtemp())
         self.clock = ManualClock()
         self.models: dict[str, Model] = {}
-        self.forks_made = 0
         self.service = self.run(self.open())
 
     async def open(self) -> StreamService:
@@ -205,26 +224,33 @@ class StoreMachine(RuleBasedStateMachine):
             existing = self.models[path] = Model(path, content_type, content, closed)
         return self.known(existing, responses.created(outcome, path))
 
-    @rule(target=offsets, at=offsets, parts=st.just([]) | PARTS)
-    def fork(self, at: Known, parts: list[str]) -> Any:
-        source = at.model
-        path = f"fork/{self.forks_made}"
-        body, content = body_of(source.content_type, parts)
-        headers = {"stream_forked_from": f"/v1/stream/{source.path}", "stream_fork_offset": at.token}
+    @rule(target=offsets, path=FORKS, at=offsets, parts=st.just([]) | PARTS)
+    def fork(self, path: str, at: Known, parts: list[str]) -> Any:
+        source, existing = self.models.get(at.model.path), self.models.get(path)
+        content_type = source.content_type if source is not None else TEXT
+        body, content = body_of(content_type, parts)
+        headers = {"stream_forked_from": f"/v1/stream/{at.model.path}", "stream_fork_offset": at.token}
 
         outcome = self.outcome(self.service.create(create_request(path, body, **headers)))
 
-        if self.models.get(source.path) is None:
+        if existing is not None:
+            is_same = existing.fork_of is not None and existing.fork_of.path == at.model.path
+            is_same = is_same and existing.forked_at is not None and existing.forked_at.token == at.token
+            if is_same and not existing.closed and not existing.deleted:
+                assert not isinstance(outcome, type)
+                assert not outcome.new
+            else:
+                assert outcome is errors.StreamExists
+        elif source is None:
             assert outcome is errors.NotFound
-        elif self.models[source.path] is not source:
-            assert outcome in (errors.InvalidRequest, errors.Conflict)
         elif source.deleted:
             assert outcome is errors.Conflict
+        elif not source.hands_out(at):
+            assert outcome is errors.InvalidRequest
         else:
             assert not isinstance(outcome, type)
-            self.forks_made += 1
             source.forks += 1
-            made = Model(path, source.content_type, source.content[: at.length] + content, False, source)
+            made = Model(path, content_type, source.content[: at.length] + content, False, source, at)
             self.models[path] = made
             return self.known(made, responses.created(outcome, path))
         return multiple()
@@ -300,13 +326,20 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(target=offsets, at=offsets)
     def read_on(self, at: Known) -> Any:
-        model = self.models.get(at.model.path)
+        return self.read(at.model.path, at)
 
-        outcome = self.outcome(self.service.read(read_request(at.model.path, at.token)))
+    @rule(target=offsets, at=offsets, path=PATHS | FORKS)
+    def read_elsewhere(self, at: Known, path: str) -> Any:
+        return self.read(path, at)
+
+    def read(self, path: str, at: Known) -> Any:
+        model = self.models.get(path)
+
+        outcome = self.outcome(self.service.read(read_request(path, at.token)))
 
         if model is None:
             assert outcome is errors.NotFound
-        elif model.deleted or model is not at.model:
+        elif model.deleted or not model.hands_out(at):
             assert outcome is errors.Gone
         else:
             assert not isinstance(outcome, type)
@@ -355,7 +388,8 @@ class StoreMachine(RuleBasedStateMachine):
                 return content, offsets[1:], view.closed
 
     def known(self, model: Model, reply: responses.Reply, length: int | None = None) -> Known:
-        return Known(model, next_offset(reply), len(model.content) if length is None else length)
+        length = len(model.content) if length is None else length
+        return Known(model, next_offset(reply), length, model.owner(length))
 
     def remove(self, model: Model) -> None:
         """Free the path, and those of soft-deleted sources that nobody needs any more."""

@@ -10,12 +10,19 @@ import pytest
 
 from durafold_server.config import ServiceSettings
 from durafold_server.protocol import responses
-from durafold_server.protocol.errors import Gone, InvalidOffset, InvalidRequest, NotFound, ProtocolError
+from durafold_server.protocol.errors import (
+    Gone,
+    InvalidOffset,
+    InvalidRequest,
+    NotFound,
+    ProtocolError,
+    StreamExists,
+)
 from durafold_server.protocol.model import Decide, R, ReadKey
 from durafold_server.service import StreamService
 from durafold_server.store.memory import MemoryStore
 from support.server_requests import JSON, TEXT, append_request, create_request, next_offset, read_request
-from support.server_stores import KINDS, open_store
+from support.server_stores import KINDS, ManualClock, open_store
 
 pytestmark = pytest.mark.anyio
 
@@ -100,6 +107,18 @@ async def test_a_chain_of_forks_reads_as_one_stream(service: StreamService) -> N
 
     assert await content(service, "c") == b"a" * 20 + b"A" * 20 + b"b" * 20 + b"c" * 20
     assert await content(service, "b") == b"a" * 20 + b"A" * 20 + b"b" * 20 + b"-"
+
+
+async def test_a_page_that_ends_within_the_source_does_not_jump_to_the_fork(service: StreamService) -> None:
+    await put(service, "a", b"a" * 10)
+    await post(service, "a", b"A" * 10)
+    await fork(service, "b", "a")
+    await post(service, "b", b"b" * 5)
+
+    first = await service.read(read_request("b"))
+
+    assert (first.data, first.end) == (b"a" * 10, 10)
+    assert await content(service, "b") == b"a" * 10 + b"A" * 10 + b"b" * 5
 
 
 async def test_a_fork_inside_an_append_ends_inheriting_there(service: StreamService) -> None:
@@ -207,6 +226,113 @@ async def test_offsets_up_to_the_fork_point_are_those_of_the_source(service: Str
     await fork(service, "b", "a")
 
     assert (await service.read(read_request("b", shared))).data == b"def"
+
+
+# Lifetimes, by a clock that the test moves
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(params=KINDS)
+async def timed(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock, anyio_backend: str
+) -> AsyncIterator[StreamService]:
+    """A service on each kind of store whose time stands still, with stream `a` of a TTL of 10 s."""
+    store = await open_store(request.param, tmp_path / "data", clock)
+    service = StreamService(store, ServiceSettings(long_poll_timeout_s=0.01), clock=clock)
+    await service.create(create_request("a", b"abc", content_type=TEXT, stream_ttl="10"))
+    yield service
+    await service.aclose()
+
+
+def never() -> asyncio.Future[None]:
+    return asyncio.get_running_loop().create_future()
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        pytest.param(lambda service: post(service, "a", b"d"), id="append"),
+        pytest.param(lambda service: service.append(append_request("a", stream_closed="true")), id="close"),
+        pytest.param(lambda service: service.read(read_request("a")), id="read"),
+        pytest.param(lambda service: service.read(read_request("a", "now")), id="read from now"),
+        pytest.param(
+            lambda service: service.poll(read_request("a", "-1", "long-poll"), never()), id="long-poll"
+        ),
+        pytest.param(lambda service: service.begin_following(read_request("a", "now", "sse")), id="sse"),
+        pytest.param(lambda service: fork(service, "b", "a"), id="fork"),
+    ],
+)
+async def test_use_renews_a_ttl(
+    timed: StreamService, clock: ManualClock, use: Callable[[StreamService], Awaitable[object]]
+) -> None:
+    clock.now_us += 9_000_000
+    await use(timed)
+    clock.now_us += 9_000_000
+
+    assert (await timed.head("a")).path == "a"
+
+
+async def test_head_and_refused_requests_do_not_renew_a_ttl(timed: StreamService, clock: ManualClock) -> None:
+    clock.now_us += 9_000_000
+    await timed.head("a")
+    with pytest.raises(ProtocolError):
+        await post(timed, "a", b"1", JSON)
+    clock.now_us += 1_001_000
+
+    with pytest.raises(NotFound):
+        await timed.head("a")
+
+
+async def test_an_expired_stream_is_gone_for_everything_and_can_be_made_anew(
+    timed: StreamService, clock: ManualClock
+) -> None:
+    clock.now_us += 10_001_000
+
+    with pytest.raises(NotFound):
+        await timed.read(read_request("a"))
+    with pytest.raises(NotFound):
+        await post(timed, "a", b"d")
+    with pytest.raises(NotFound):
+        await timed.delete("a")
+    with pytest.raises(NotFound):
+        await fork(timed, "b", "a")
+    created = await timed.create(create_request("a", b"new", content_type="a/b"))
+    assert created.new
+    assert await content(timed, "a") == b"new"
+
+
+async def test_use_does_not_move_an_expiry(timed: StreamService, clock: ManualClock) -> None:
+    clock.now_us = 1_893_455_999_000_000  # one second before 2030
+    await timed.create(create_request("b", content_type=TEXT, stream_expires_at="2030-01-01T00:00:00Z"))
+    clock.now_us += 999_999
+    await post(timed, "b", b"x")
+    clock.now_us += 1
+
+    with pytest.raises(NotFound):
+        await timed.read(read_request("b"))
+
+
+async def test_a_fork_keeps_its_expired_source_readable(timed: StreamService, clock: ManualClock) -> None:
+    await timed.create(create_request("b", stream_forked_from="/v1/stream/a", stream_ttl="1000"))
+    clock.now_us += 10_001_000
+
+    with pytest.raises(NotFound):
+        await timed.read(read_request("a"))
+    with pytest.raises(StreamExists):
+        await put(timed, "a")
+    assert await content(timed, "b") == b"abc"
+
+
+async def test_a_ttl_of_zero_is_over_at_once(timed: StreamService, clock: ManualClock) -> None:
+    await timed.create(create_request("b", content_type=TEXT, stream_ttl="0"))
+    clock.now_us += 1_000
+
+    with pytest.raises(NotFound):
+        await timed.head("b")
 
 
 # Between looking and writing

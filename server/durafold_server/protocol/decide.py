@@ -88,10 +88,10 @@ def living(stream: StreamState | None, now_us: int) -> StreamState:
     """
     if stream is None:
         raise NotFound("There is no such stream; create it with PUT.")
+    if lifetimes.is_expired(stream, now_us):  # first, so that it makes no difference whether it was reaped
+        raise NotFound("There is no such stream; it has expired.")
     if stream.deleted:
         raise Gone("The stream was deleted.")
-    if lifetimes.is_expired(stream, now_us):
-        raise NotFound("There is no such stream; it has expired.")
     return stream
 
 
@@ -163,6 +163,18 @@ def delete(found: Sequence[Loaded], now_us: int) -> Decision[Deleted]:
     stream = living(found[0].stream, now_us)
     writes = forks.remove(stream, [loaded.stream for loaded in found[1:]])
     return Decision(writes, Deleted(stream, _removed(writes)))
+
+
+def expire(found: Sequence[Loaded], now_us: int) -> Decision[tuple[StreamState, ...]]:
+    """Remove a stream that has expired, as DELETE would. `found` holds the stream, then its ancestors.
+
+    Returns the streams whose data nobody needs any more; none if it lives after all.
+    """
+    stream = found[0].stream
+    if stream is None or stream.deleted or not lifetimes.is_expired(stream, now_us):
+        return Decision((), ())
+    writes = forks.remove(stream, [loaded.stream for loaded in found[1:]])
+    return Decision(writes, _removed(writes))
 
 
 def _as_left_by(writes: Sequence[Write], stream: StreamState | None) -> StreamState | None:

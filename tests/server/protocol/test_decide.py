@@ -82,7 +82,7 @@ def fork_of(
 
 @pytest.mark.parametrize(
     ("stream", "error"),
-    [(None, NotFound), (EXPIRED, NotFound), (DELETED, Gone), (replace(EXPIRED, deleted=True), Gone)],
+    [(None, NotFound), (EXPIRED, NotFound), (DELETED, Gone), (replace(EXPIRED, deleted=True), NotFound)],
 )
 def test_a_stream_that_is_gone_takes_no_request(
     stream: StreamState | None, error: type[ProtocolError]
@@ -325,7 +325,7 @@ def test_an_append_without_a_type_is_refused() -> None:
 # Create
 
 
-def test_a_new_streams_id_and_origin_are_the_time() -> None:
+def test_a_new_streams_id_is_the_time() -> None:
     decision = create(None, create_request("s", content_type=TEXT, stream_ttl="5"))
 
     stream = StreamState(

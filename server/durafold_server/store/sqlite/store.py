@@ -163,12 +163,13 @@ class SqliteStore:
 
     async def list_streams(self, prefix: str, after: str | None, limit: int) -> Sequence[StreamState]:
         """See `StreamStore`."""
-        return await asyncio.to_thread(
+        found = await asyncio.to_thread(
             self._select_streams,
             "SELECT path, record, checksum FROM stream "
             "WHERE path >= ? AND path > ? AND substr(path, 1, ?) = ? ORDER BY path LIMIT ?",
             (prefix, after or "", len(prefix), prefix, limit),
         )
+        return [self._as_used(stream) for stream in found]
 
     async def touch(self, used: Mapping[str, int]) -> None:
         """See `StreamStore`. Written down within about a second."""
