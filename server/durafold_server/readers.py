@@ -158,7 +158,8 @@ class LiveReaders:
             followed.changed = True
 
     def _end(self, followed: _Followed) -> None:
-        self._followed.pop(followed.stream_id, None)
+        if self._followed.get(followed.stream_id) is followed:  # readers may have left and others come
+            del self._followed[followed.stream_id]
         for reader in list(followed.readers):
             reader.end()
         followed.readers.clear()

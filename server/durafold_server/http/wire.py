@@ -189,6 +189,7 @@ class Connection(asyncio.Protocol):
         self._congested_since: float | None = None
         self._reading = True
         self._closing = False
+        self._is_last = False
         self._progressed = False
         self._unplaced_bytes = 0
         self._began = server.now
@@ -221,7 +222,7 @@ class Connection(asyncio.Protocol):
         """The client has nothing more to say. Who waits for an answer gets it; a live reader has left."""
         if self._current is None or self._current.is_live:
             return False
-        self._closing = True
+        self._is_last = True
         return True
 
     def data_received(self, data: bytes) -> None:
@@ -341,6 +342,8 @@ class Connection(asyncio.Protocol):
         elif self._waiting:
             self._begin(self._waiting.popleft())
             self._resume_reading()
+        elif self._is_last:
+            self.close()
 
     def close(self) -> None:
         """Close once everything written has been sent."""
@@ -406,9 +409,9 @@ class Connection(asyncio.Protocol):
     def _refuse(self, status: int, message: str) -> None:
         """Answer what cannot be parsed, and hang up: where the next request begins is anybody's guess."""
         if self._current is not None:
-            # It would be taken for the answer under way, which the client gets first; then it is over.
+            # It would be taken for the answer under way. What was asked before is answered; then it is over.
             self._pause_reading()
-            self.finish_soon()
+            self._is_last = True
             return
         body = f"{message}\n".encode()
         self.write(
@@ -423,7 +426,12 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _resume_reading(self) -> None:
-        if not self._reading and self._transport is not None and not self._transport.is_closing():
+        if (
+            not self._reading
+            and not self._is_last
+            and self._transport is not None
+            and not self._transport.is_closing()
+        ):
             self._reading = True
             self._transport.resume_reading()
 

@@ -19,7 +19,7 @@ from durafold_server.http.wire import WireServer
 from durafold_server.store.base import StreamStore
 from durafold_server.store.memory import MemoryStore
 from support.server import ServerProcess
-from support.server_sockets import connected, converse, request_bytes
+from support.server_sockets import connected, converse, request_bytes, rest_of
 
 MIB = 1024 * 1024
 TEXT = {"Content-Type": "text/plain"}
@@ -77,10 +77,15 @@ def test_a_refused_request_leaves_the_connection_usable(wire_server: ServerProce
     assert answers[2].body == b"abc"
 
 
-def test_a_valid_request_before_garbage_gets_its_answer(wire_server: ServerProcess, path: bytes) -> None:
-    answers = converse(wire_server.port, post(path, b"d") + b"\x00garbage\r\n\r\n", "POST")
+@pytest.mark.parametrize("count", [1, 3, 20])
+def test_valid_requests_before_garbage_get_their_answers(
+    wire_server: ServerProcess, path: bytes, count: int
+) -> None:
+    sent = post(path, b"d") * count + b"\x00garbage\r\n\r\n"
 
-    assert answers[0].status == 204
+    answers = converse(wire_server.port, sent, *["POST"] * count)
+
+    assert [answer.status for answer in answers] == [204] * count
 
 
 def test_a_request_that_closes_gets_its_answer_whatever_follows(
@@ -193,14 +198,15 @@ def test_an_offer_to_upgrade_is_ignored(wire_server: ServerProcess, path: bytes)
     assert (answer.status, answer.body) == (200, b"abc")
 
 
-def test_a_client_that_has_nothing_more_to_say_still_gets_its_answer(
-    wire_server: ServerProcess, path: bytes
+@pytest.mark.parametrize("count", [1, 3, 20])
+def test_a_client_that_has_nothing_more_to_say_still_gets_its_answers(
+    wire_server: ServerProcess, path: bytes, count: int
 ) -> None:
     with connected(wire_server.port) as connection:
-        connection.sendall(post(path, b"d"))
+        connection.sendall(post(path, b"d") * count)
         connection.shutdown(socket.SHUT_WR)
 
-        assert connection.recv(100).startswith(b"HTTP/1.1 204 ")
+        assert rest_of(connection).count(b"HTTP/1.1 204 No Content\r\n") == count
 
 
 # Limits
