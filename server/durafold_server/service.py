@@ -137,12 +137,12 @@ class StreamService:
         stream = await self._visit(request.path)
         position = locate(stream, request.offset)
         while True:
-            signal = self._waiters.register(stream.id)
-            stream = self._same(stream, await self.store.load(request.path))
-            remaining_s = deadline - time.monotonic()
-            if stream.tail > position or stream.closed or remaining_s <= 0 or self._over(gone):
-                return await self._view(stream, position)
-            await wait_for({signal, gone}, min(remaining_s, self._until_expiry_s(stream)))
+            with self._waiters.registered(stream.id) as signal:
+                stream = self._same(stream, await self.store.load(request.path))
+                remaining_s = deadline - time.monotonic()
+                if stream.tail > position or stream.closed or remaining_s <= 0 or self._over(gone):
+                    return await self._view(stream, position)
+                await wait_for({signal, gone}, min(remaining_s, self._until_expiry_s(stream)))
             await self._renew(stream)
 
     async def begin_following(self, request: ReadRequest) -> tuple[StreamState, int]:

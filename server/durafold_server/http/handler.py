@@ -170,10 +170,15 @@ class Handler:
             await exchange.reply(responses.refused(error))
         except StoreFull as exc:
             logger.warning("storage full: %s", exc)
-            await exchange.reply(responses.refused(StorageFull(f"No room to store this: {exc}")))
-        except StoreFailure as exc:
+            await exchange.reply(
+                responses.refused(StorageFull("The server's disk is full; nothing was stored."))
+            )
+        except StoreFailure:
             logger.exception("storage failed")
-            await exchange.reply(responses.refused(StorageUnavailable(f"Storage failed: {exc}")))
+            # The reason names files, which are nobody's business but the operator's: it is in the log.
+            await exchange.reply(
+                responses.refused(StorageUnavailable("The server's storage failed; try again."))
+            )
         except ClientLeft:
             pass
         finally:

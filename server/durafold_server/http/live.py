@@ -18,30 +18,23 @@ from durafold_server.protocol.responses import PageView, event_stream
 from durafold_server.service import StreamService
 
 _FrameKey = tuple[int, int, int, bool, bool, str]
-_MAX_FRAMES = 256
 
 
 class Frames:
-    """The last encoded frame of each stream.
+    """The frame that was encoded last.
 
-    All caught-up readers of a stream want the same bytes at the same moment, so one entry a stream serves
-    them; readers that lag encode their own.
+    A page is pushed to all readers at its place in one go, and caught-up ones want the same bytes.
     """
 
     def __init__(self) -> None:
-        self._last: dict[int, tuple[_FrameKey, bytes]] = {}
+        self._last: tuple[_FrameKey, bytes] | None = None
 
     def encode(self, view: PageView, cursor: str) -> bytes:
         """The data event of a page, if it holds data, and its control event."""
         key = (view.stream.id, view.start, view.end, view.at_tail, view.closed, cursor)
-        last = self._last.get(view.stream.id)
-        if last is not None and last[0] == key:
-            return last[1]
-        frame = _encode(view, cursor)
-        if len(self._last) >= _MAX_FRAMES:
-            self._last.pop(next(iter(self._last)))
-        self._last[view.stream.id] = (key, frame)
-        return frame
+        if self._last is None or self._last[0] != key:
+            self._last = key, _encode(view, cursor)
+        return self._last[1]
 
 
 async def serve_events(

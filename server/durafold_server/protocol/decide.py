@@ -41,7 +41,7 @@ from durafold_server.protocol.model import (
     Value,
     Write,
 )
-from durafold_server.protocol.requests import AppendRequest, CreateRequest, initial_payload
+from durafold_server.protocol.requests import AppendRequest, CreateRequest, ForkRequest, initial_payload
 
 
 class Created(Value, frozen=True):
@@ -124,6 +124,7 @@ def create(
             raise StreamExists("An expired stream of this name is still needed by its forks.")
         ancestors_from = 1 if request.fork is None else 2
         released = forks.remove(existing, [loaded.stream for loaded in found[ancestors_from:]])
+    _check_lifetime(request, now_us)
     if request.fork is None:
         stream = _fresh(request, now_us)
         return _begin(stream, request, released)
@@ -213,14 +214,16 @@ def _confirm_fork(existing: StreamState, request: CreateRequest) -> None:
         or has is None
         or asked.source_path != has.source_path
         or asked.sub_offset != has.sub_offset
-        or asked.offset not in (None, has.requested_offset, _anchor_of(existing, has))
+        or not _same_anchor(existing, asked, has)
     ):
         raise StreamExists("The stream exists with another fork source or fork offset.")
 
 
-def _anchor_of(stream: StreamState, fork: Fork) -> str | None:
-    """The offset a fork branched off at; with a sub-offset, that is not the offset it was asked for."""
-    return None if fork.sub_offset else stream.offset(fork.at)
+def _same_anchor(existing: StreamState, asked: ForkRequest, has: Fork) -> bool:
+    """Whether both mean the same place; with a sub-offset, the fork's own is not the one it was asked for."""
+    if asked.offset == has.requested_offset:
+        return True
+    return not has.sub_offset and asked.offset == existing.offset(has.at)
 
 
 def _same_type(one: str, other: str) -> bool:
@@ -232,6 +235,12 @@ def _same_type(one: str, other: str) -> bool:
 
 def _without_space(content_type: str) -> str:
     return content_type.replace(" ", "").lower()
+
+
+def _check_lifetime(request: CreateRequest, now_us: int) -> None:
+    expires_at_us = request.lifetime.expires_at_us
+    if expires_at_us is not None and expires_at_us <= now_us:
+        raise InvalidRequest(f"{names.STREAM_EXPIRES_AT} lies in the past; the stream would be gone at once.")
 
 
 def _fresh(request: CreateRequest, now_us: int) -> StreamState:

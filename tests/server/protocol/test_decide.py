@@ -357,6 +357,11 @@ def test_a_json_stream_may_begin_with_an_empty_array() -> None:
     assert create(None, create_request("s", b"[]", content_type=JSON)).result.stream.tail == 0
 
 
+def test_an_expiry_in_the_past_creates_nothing() -> None:
+    with pytest.raises(InvalidRequest):
+        create(None, create_request("s", content_type=TEXT, stream_expires_at="1999-12-31T23:59:59Z"))
+
+
 def test_a_bad_first_body_creates_nothing() -> None:
     with pytest.raises(InvalidJson):
         create(None, create_request("s", b"{", content_type=JSON))
@@ -513,6 +518,7 @@ def test_forking_again_the_same_way_changes_nothing(existing: StreamState, heade
             {"stream_fork_offset": TOKEN_6, "stream_fork_sub_offset": "2"},
             id="the place it branched off as offset, and the sub-offset once more",
         ),
+        pytest.param(fork_of(STREAM, 6, requested=TOKEN_6), {}, id="no offset where there was one"),
         pytest.param(fork_of(STREAM, 10), {"stream_ttl": "5"}, id="another lifetime"),
         pytest.param(fork_of(STREAM, 10), {"content_type": JSON}, id="another type"),
     ],
