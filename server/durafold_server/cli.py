@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse_arguments(arguments: Sequence[str] | None = None) -> ServeSettings:
     """The settings that a command line asks for; exits with a usage message if it is wrong."""
     defaults = ServeSettings()
-    parser = argparse.ArgumentParser(prog="durafold_server", description="A durable streams server.")
+    parser = argparse.ArgumentParser(prog="durafold serve", description="A durable streams server.")
     parser.add_argument("--host", default=defaults.host, help="address to listen on (%(default)s)")
     parser.add_argument(
         "--port", type=_port, default=defaults.port, help="port, 0 for any free one (%(default)s)"
