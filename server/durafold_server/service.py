@@ -28,7 +28,7 @@ from durafold_server.waiters import Waiters, wait_for
 logger = logging.getLogger(__name__)
 
 _PURGE_CHUNKS = 256
-_REAP_INTERVAL_S = 30.0
+_REAP_INTERVAL_S = 2.0
 _REAPED_AT_ONCE = 256
 
 

@@ -13,7 +13,7 @@ from durafold_server.subscriptions.values import Cursor, Target
 
 
 def stream(path: str = "events/a", *, stream_id: int = 100, tail: int = 0, start: int = 0) -> StreamState:
-    return StreamState(stream_id, path, stream_id, "a/b", Mode.BINARY, tail=tail, start=start)
+    return StreamState(stream_id, path, "a/b", Mode.BINARY, tail=tail, start=start)
 
 
 def pattern_links(
@@ -78,10 +78,10 @@ def test_what_a_new_fork_inherits_is_not_pending() -> None:
     links = pattern_links()
     fork = Fork("source", 50, None, 0, 5, (Segment(50, 5),))
 
-    links.see(StreamState(100, "events/a", 50, "a/b", Mode.BINARY, tail=5, fork=fork))
+    links.see(StreamState(100, "events/a", "a/b", Mode.BINARY, tail=5, fork=fork))
     assert not links.has_pending
 
-    links.see(StreamState(100, "events/a", 50, "a/b", Mode.BINARY, tail=9, fork=fork))
+    links.see(StreamState(100, "events/a", "a/b", Mode.BINARY, tail=9, fork=fork))
     assert cursor(links) == Cursor(100, 5)
     assert links.pending(10) == (Target("events/a", 100, 9),)
 

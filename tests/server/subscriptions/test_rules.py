@@ -312,7 +312,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
 
     @rule(path=st.sampled_from("abcd"), size=st.integers(1, 5))
     def append(self, path: str, size: int) -> None:
-        stream = self.streams.get(path) or StreamState(self.new_id(), path, self.next_id, "a/b", Mode.BINARY)
+        stream = self.streams.get(path) or StreamState(self.new_id(), path, "a/b", Mode.BINARY)
         self.streams[path] = replace(stream, tail=stream.tail + size)
         self.links.see(self.streams[path])
         self.advance()
