@@ -249,48 +249,39 @@ class Unprocessable(ServerRefused):
     code = "unprocessable"
 
 
-class TooManyRequests(ServerRefused):
-    """429: slow down.
+class _TryLater(ServerRefused):
+    """A refusal that may not last.
 
     Attributes:
         retry_after_s: seconds the server asked to wait, if it did.
     """
+
+    usual_status: ClassVar[int] = 503
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        stream: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, status=status or self.usual_status, stream=stream, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class TooManyRequests(_TryLater):
+    """429: slow down. `retry_after_s` is what the server asked to wait, in seconds, or None."""
 
     code = "too_many_requests"
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int = 429,
-        retry_after_s: float | None = None,
-        stream: str | None = None,
-        hint: str | None = None,
-    ) -> None:
-        super().__init__(message, status=status, stream=stream, hint=hint)
-        self.retry_after_s = retry_after_s
+    usual_status = 429
 
 
-class ServerUnavailable(ServerRefused):
-    """5xx: the server cannot serve this now.
-
-    Attributes:
-        retry_after_s: seconds the server asked to wait, if it did.
-    """
+class ServerUnavailable(_TryLater):
+    """5xx: the server cannot serve this now. `retry_after_s`: the wait it asked for, in seconds, or None."""
 
     code = "unavailable"
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int = 503,
-        retry_after_s: float | None = None,
-        stream: str | None = None,
-        hint: str | None = None,
-    ) -> None:
-        super().__init__(message, status=status, stream=stream, hint=hint)
-        self.retry_after_s = retry_after_s
 
 
 class FencedError(ServerRefused):
