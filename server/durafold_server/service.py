@@ -28,6 +28,7 @@ from durafold_server.waiters import Waiters, wait_for
 logger = logging.getLogger(__name__)
 
 _PURGE_CHUNKS = 256
+_TICK_S = 0.3  # often enough for live readers to renew the shortest TTL, 1 s, on a busy machine
 _REAP_INTERVAL_S = 2.0
 _REAPED_AT_ONCE = 256
 
@@ -59,7 +60,7 @@ class StreamService:
         self.readers = LiveReaders(
             self._look,
             self._view,
-            tick_s=min(1.0, self.settings.heartbeat_s, self.settings.sse_max_age_s),
+            tick_s=min(_TICK_S, self.settings.heartbeat_s, self.settings.sse_max_age_s),
         )
         self._reaper = asyncio.get_running_loop().create_task(self._keep_reaping())
         store.observe(self._changed)
