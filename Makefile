@@ -1,7 +1,7 @@
 # Everything a developer, a visitor and CI run. It needs Python 3.11 or newer with venv, and make: nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check format-check lint types-mypy types-pyright layers format demo clean
+.PHONY: help setup test mutation check format-check lint types-mypy types-pyright layers format demo clean
 
 PYTHON ?= python3
 WORKERS ?= auto
@@ -24,7 +24,7 @@ help: ## show this list
 setup: $(DEV) ## make .venv with all that developers need
 
 test: check ## all checks and all tests, as CI runs them
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'not mutation'
 
 check: $(DEV) ## format, lint, types and layers
 	@$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync=target format-check lint types-mypy types-pyright layers
@@ -47,6 +47,9 @@ layers: $(DEV)
 format: $(DEV) ## put all Python files in order
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
+
+mutation: $(DEV) ## run our conformance suite against good servers and many broken ones
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m mutation tests/conformance
 
 demo: $(or $(wildcard $(DEV)),$(DEMO)) ## start the demo, and say at which address
 	@$(BIN)/durafold demo

@@ -54,6 +54,7 @@ class Connection:
         self.origin: str = f"{parts.scheme}://{parts.netloc}"
         self.host: str = parts.hostname
         self.port: int = parts.port or (443 if parts.scheme == "https" else 80)
+        self._netloc = parts.netloc
         self._headers = _encoded(headers)
         self._secure = parts.scheme == "https"
         self._client = httpx.AsyncClient(
@@ -109,6 +110,20 @@ class Connection:
             finally:
                 with anyio.CancelScope(shield=True):
                     await response.aclose()
+
+    def head(self, method: str, target: str, *lines: str, host: str | None = None) -> bytes:
+        """A request's head for `send_raw`, which `lines` go into.
+
+        Args:
+            method: the HTTP method.
+            target: path and query.
+            lines: header lines.
+            host: the Host lines, if they are to be others than the right one.
+        """
+        given = f"Host: {self._netloc}\r\n" if host is None else host
+        text = f"{method} {target} HTTP/1.1\r\n{given}" + "".join(f"{line}\r\n" for line in lines)
+        own = b"".join(b"%b: %b\r\n" % header for header in self._headers)
+        return text.encode("latin-1") + own + b"\r\n"
 
     async def send_raw(self, data: bytes) -> bytes:
         """Send bytes on a connection of their own, and read until the server closes it.

@@ -23,6 +23,8 @@ DEFAULT_CONCURRENCY: Final = 24
 
 _ATTEMPTS: Final = 3
 _CLEAN_UP_S: Final = 5.0
+_PULSE_S: Final = 0.05
+_LAG_S: Final = 0.2
 
 
 class UnknownSelection(ValueError):
@@ -142,6 +144,7 @@ class _Run:
         # No two runs share a name, not even against a server that keeps what an interrupted run left.
         self._id = f"conformance-{secrets.token_hex(4)}"
         self._number = 0
+        self._lagged_at_s = 0.0
 
     async def expect_streams(self) -> None:
         """Expect a server that creates streams.
@@ -189,12 +192,15 @@ class _Run:
 
         sleeping = {topic.name for topic in TOPICS if topic.sleeps}
         busy = iter([check for check in checks if check.topic not in sleeping])
-        async with anyio.create_task_group() as tasks:
-            for check in checks:
-                if check.topic in sleeping:
-                    tasks.start_soon(work, iter([check]))
-            for _ in range(min(concurrency, len(checks))):
-                tasks.start_soon(work, busy)
+        async with anyio.create_task_group() as watching:
+            watching.start_soon(self._watch_the_machine)
+            async with anyio.create_task_group() as working:
+                for check in checks:
+                    if check.topic in sleeping:
+                        working.start_soon(work, iter([check]))
+                for _ in range(min(concurrency, len(checks))):
+                    working.start_soon(work, busy)
+            watching.cancel_scope.cancel()
         return results
 
     async def _result(self, check: Check) -> Result:
@@ -208,14 +214,25 @@ class _Run:
 
     async def _attempt(self, check: Check) -> Result:
         server = self._server()
+        began_s = time.monotonic()
         try:
             with anyio.fail_after(self._timeout_s):
                 await check.function(server)
         except Exception as exc:  # noqa: BLE001 - whatever a server makes a check stumble over is its failure
-            return _judged(check, exc, self._timeout_s)
+            result = _judged(check, exc, self._timeout_s)
+            lagged = result.outcome is Outcome.FAILED and self._lagged_at_s >= began_s
+            return replace(result, may_be_slowness=True) if lagged else result
         finally:
             await self._clean_up(server)
         return Result(check, Outcome.PASSED)
+
+    async def _watch_the_machine(self) -> None:
+        """Notice when even this program gets to run too late for what checks measure."""
+        while True:
+            due_s = time.monotonic() + _PULSE_S
+            await anyio.sleep(_PULSE_S)
+            if time.monotonic() - due_s > _LAG_S:
+                self._lagged_at_s = time.monotonic()
 
     async def _missing(self, probe: Probe | None) -> str | None:
         if probe is None:

@@ -28,8 +28,8 @@ async def head_of_an_unknown_stream_answers_404_and_creates_nothing(server: Serv
 @METADATA.must("5.5, RFC 9110 §9.3.2")
 async def head_sends_no_body(server: Server) -> None:
     stream = await server.create(body=b"never to be seen here")
-    head = f"HEAD {stream.path} HTTP/1.1\r\nHost: {server.connection.host}\r\nConnection: close\r\n\r\n"
-    answer = await server.connection.send_raw(head.encode())
+    head = server.connection.head("HEAD", stream.path, "Connection: close")
+    answer = await server.connection.send_raw(head)
     expect_that(answer.endswith(b"\r\n\r\n"), "nothing after the headers", answer[-80:])
 
 

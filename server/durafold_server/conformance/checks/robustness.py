@@ -247,8 +247,10 @@ async def odd_content_types_are_no_server_error(server: Server) -> None:
 @ROBUSTNESS.quality("RFC 6585 §5")
 async def huge_headers_are_taken_or_refused(server: Server) -> None:
     stream = await server.create()
-    head = f"GET {stream.path} HTTP/1.1\r\nHost: {server.connection.host}\r\nX-Huge: {'x' * 200_000}\r\n"
-    await _expect_no_server_error(server, f"{head}Connection: close\r\n\r\n".encode())
+    huge = f"X-Huge: {'x' * 200_000}"
+    await _expect_no_server_error(
+        server, server.connection.head("GET", stream.path, huge, "Connection: close")
+    )
 
 
 # The connection
@@ -264,11 +266,11 @@ async def _expect_no_server_error(server: Server, data: bytes) -> None:
 
 @ROBUSTNESS.quality("RFC 9112 §3.2")
 async def an_empty_or_missing_host_is_no_server_error(server: Server) -> None:
-    stream = await server.create()
+    path = server.unused().path
     for host in ("Host:\r\n", "", "Host: a\r\nHost: b\r\n", "Host: \xe9:x:y\r\n"):
-        head = f"PUT {stream.path}-host HTTP/1.1\r\n{host}Content-Length: 0\r\nConnection: close\r\n\r\n"
-        await _expect_no_server_error(server, head.encode("latin-1"))
-    await server.at(f"{stream.path}-host").delete()
+        lines = ("Content-Length: 0", "Connection: close")
+        await _expect_no_server_error(server, server.connection.head("PUT", path, *lines, host=host))
+    await server.at(path).delete()
 
 
 @ROBUSTNESS.quality("RFC 9112 §2.2")
@@ -281,23 +283,19 @@ async def what_is_no_http_is_no_server_error(server: Server) -> None:
 async def a_length_that_is_no_number_is_refused(server: Server) -> None:
     stream = await server.create()
     for length in ("abc", "-1", "1, 2", "99999999999999999999"):
-        head = (
-            f"POST {stream.path} HTTP/1.1\r\nHost: {server.connection.host}\r\nContent-Type: text/plain\r\n"
-        )
-        await _expect_no_server_error(
-            server, f"{head}Content-Length: {length}\r\nConnection: close\r\n\r\nx".encode()
-        )
+        lines = ("Content-Type: text/plain", f"Content-Length: {length}", "Connection: close")
+        await _expect_no_server_error(server, server.connection.head("POST", stream.path, *lines) + b"x")
     await stream.expect_content(b"")
 
 
 @ROBUSTNESS.quality("RFC 9112 §8")
 async def an_append_that_breaks_off_is_not_taken(server: Server) -> None:
     stream = await server.create()
-    head = f"POST {stream.path} HTTP/1.1\r\nHost: {server.connection.host}\r\nContent-Type: text/plain\r\n"
-    with anyio.move_on_after(0.3):
-        await server.connection.send_raw(f"{head}Content-Length: 1000\r\n\r\nonly a part".encode())
-    with anyio.move_on_after(0.3):
-        await server.connection.send_raw(f"{head}Transfer-Encoding: chunked\r\n\r\n4\r\npart\r\n".encode())
+    cut_off = (("Content-Length: 1000", b"only a part"), ("Transfer-Encoding: chunked", b"4\r\npart\r\n"))
+    for length, part in cut_off:
+        head = server.connection.head("POST", stream.path, "Content-Type: text/plain", length)
+        with anyio.move_on_after(0.3):
+            await server.connection.send_raw(head + part)
     await stream.append(b"whole")
     await stream.expect_content(b"whole")
 
