@@ -40,6 +40,20 @@ def _starts_late(item: pytest.Item) -> int:
     )
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse to run groups torn apart: their tests share what must not be made twice at once.
+
+    Raises:
+        UsageError: pytest-xdist did not put its groups into the names that it hands tests out by.
+    """
+    if not getattr(session.config.option, "loadgroup", False):
+        return
+    torn = [item.nodeid for item in session.items if item.get_closest_marker("xdist_group")]
+    torn = [nodeid for nodeid in torn if "@" not in nodeid]
+    if torn:
+        raise pytest.UsageError(f"pytest-xdist does not keep groups together with this pytest: {torn[0]}")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

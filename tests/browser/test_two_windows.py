@@ -36,7 +36,7 @@ def streams(directory: Path) -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="module")
 def app(streams: ServerProcess, directory: Path) -> Iterator[ReflexApp]:
-    with ReflexApp(streams.url, directory / "cache", work_dir=directory / "web", pages=True) as app:
+    with ReflexApp(streams.url, directory / "app", pages=True) as app:
         yield app
 
 

@@ -29,7 +29,7 @@ def streams(tmp_path: Path) -> Iterator[ServerProcess]:
 
 @pytest.fixture
 def app(streams: ServerProcess, tmp_path: Path) -> Iterator[ReflexApp]:
-    with ReflexApp(streams.url, tmp_path / "cache", work_dir=tmp_path / "web") as app:
+    with ReflexApp(streams.url, tmp_path / "app") as app:
         yield app
 
 
@@ -120,10 +120,7 @@ def test_tabs_show_reconnecting_while_the_stream_server_is_down_and_recover_alon
 def test_the_app_starts_before_the_stream_server(tmp_path: Path) -> None:
     with ServerProcess(tmp_path / "streams") as streams:
         streams.kill()
-        with (
-            ReflexApp(streams.url, tmp_path / "cache", work_dir=tmp_path / "web") as app,
-            ReflexTab(app.url, MODULE) as tab,
-        ):
+        with ReflexApp(streams.url, tmp_path / "app") as app, ReflexTab(app.url, MODULE) as tab:
             assert tab.shown["DemoCounter.status"] != "live"
             assert tab.shown["DemoCounter.value"] == 0
 
@@ -158,5 +155,5 @@ def test_an_app_killed_and_started_without_the_stream_server_shows_its_last_stat
 
 def kept(streams: ServerProcess, directory: Path, key: str) -> object:
     """The state of a stream that is on disk, if any."""
-    payload = LastStates(directory / "cache", streams.url).load(key)
+    payload = LastStates(directory / "app" / "cache", streams.url).load(key)
     return payload[key] if key in payload else None  # noqa: SIM401 - it is no dict

@@ -1,7 +1,12 @@
-"""`ReflexApp`: the demo app in a process of its own, so that a test can end and restart it."""
+"""`ReflexApp`: the demo app in a process of its own, so that a test can end and restart it.
+
+Every app runs from a copy of its source: Reflex writes its lock files beside it, and two runs in one
+directory would read each other's half-written ones.
+"""
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 import sys
@@ -24,23 +29,21 @@ class ReflexApp:
 
     Args:
         stream_url: base URL of the streams.
-        cache_dir: where the app keeps its last state.
-        work_dir: where Reflex puts what it makes; shared with the demo itself by default, so that pages are
-            built into the same place.
+        directory: where the app runs, and keeps its last state.
         pages: build and serve the pages too, which takes a while; otherwise only what tabs connect to.
     """
 
-    def __init__(
-        self, stream_url: str, cache_dir: Path, *, work_dir: Path | None = None, pages: bool = False
-    ) -> None:
+    def __init__(self, stream_url: str, directory: Path, *, pages: bool = False) -> None:
         self._port = _free_port()
+        self._source = directory / DEMO_DIR.name
+        if not self._source.exists():
+            made = shutil.ignore_patterns(".*", "__pycache__")
+            shutil.copytree(DEMO_DIR, self._source, ignore=made)
         self._env = {
             "STREAM_URL": stream_url,
-            "DURAFOLD_CACHE_DIR": str(cache_dir),
+            "DURAFOLD_CACHE_DIR": str(directory / "cache"),
             "REFLEX_CHECK_LATEST_VERSION": "false",
         }
-        if work_dir is not None:
-            self._env["REFLEX_WEB_WORKDIR"] = str(work_dir)
         which = ["--frontend-port"] if pages else ["--backend-only", "--backend-port"]
         self._command = [sys.executable, "-m", "reflex", "run", "--env", "prod", *which, str(self._port)]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
@@ -58,7 +61,9 @@ class ReflexApp:
 
     def start(self) -> None:
         """Start the app and return once it answers. A first build installs packages and may take minutes."""
-        run = self._run = ChildProcess("The demo app", self._command, self._log, cwd=DEMO_DIR, env=self._env)
+        run = self._run = ChildProcess(
+            "The demo app", self._command, self._log, cwd=self._source, env=self._env
+        )
         run.wait_until(self._answers, timeout_s=300)
 
     def stop(self) -> int:
