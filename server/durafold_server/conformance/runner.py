@@ -22,7 +22,9 @@ DEFAULT_PATIENCE_S: Final = 3.0
 DEFAULT_CONCURRENCY: Final = 24
 
 _ATTEMPTS: Final = 3
+_CALM: Final = 4
 _CLEAN_UP_S: Final = 5.0
+_SLOW_ANSWER_S: Final = 0.3
 _PULSE_S: Final = 0.05
 _LAG_S: Final = 0.2
 
@@ -177,54 +179,61 @@ class _Run:
     ) -> dict[str, Result]:
         """The result of each check, by name."""
         results: dict[str, Result] = {}
+        async with anyio.create_task_group() as watching:
+            watching.start_soon(self._watch_the_machine)
+            for attempts_left in reversed(range(_ATTEMPTS)):
+                for result in await self._each(checks, offered, concurrency, may_repeat=attempts_left > 0):
+                    results[result.check.name] = result
+                checks = [check for check in checks if results[check.name].may_be_slowness]
+                # What was too fast for the machine is tried again when less is going on.
+                concurrency = min(concurrency, _CALM)
+            watching.cancel_scope.cancel()
+        return results
+
+    async def _each(
+        self,
+        checks: Sequence[Check],
+        offered: Mapping[str, str | None],
+        concurrency: int,
+        *,
+        may_repeat: bool,
+    ) -> list[Result]:
+        results: list[Result] = []
 
         async def work(waiting: Iterator[Check]) -> None:
             for check in waiting:
                 missing = offered[check.topic]
-                result = (
-                    await self._result(check)
-                    if missing is None
-                    else Result(check, Outcome.SKIPPED, reason=missing)
-                )
-                results[check.name] = result
-                if self._on_result is not None:
+                skipped = Result(check, Outcome.SKIPPED, reason=missing or "")
+                result = await self._result(check) if missing is None else skipped
+                results.append(result)
+                if self._on_result is not None and not (may_repeat and result.may_be_slowness):
                     self._on_result(result)
 
         sleeping = {topic.name for topic in TOPICS if topic.sleeps}
         busy = iter([check for check in checks if check.topic not in sleeping])
-        async with anyio.create_task_group() as watching:
-            watching.start_soon(self._watch_the_machine)
-            async with anyio.create_task_group() as working:
-                for check in checks:
-                    if check.topic in sleeping:
-                        working.start_soon(work, iter([check]))
-                for _ in range(min(concurrency, len(checks))):
-                    working.start_soon(work, busy)
-            watching.cancel_scope.cancel()
+        async with anyio.create_task_group() as working:
+            for check in checks:
+                if check.topic in sleeping:
+                    working.start_soon(work, iter([check]))
+            for _ in range(concurrency):
+                working.start_soon(work, busy)
         return results
 
     async def _result(self, check: Check) -> Result:
-        began = time.monotonic()
-        result = await self._attempt(check)
-        for _ in range(_ATTEMPTS - 1):
-            if not result.may_be_slowness:
-                break
-            result = await self._attempt(check)
-        return replace(result, duration_s=time.monotonic() - began)
-
-    async def _attempt(self, check: Check) -> Result:
         server = self._server()
         began_s = time.monotonic()
         try:
             with anyio.fail_after(self._timeout_s):
                 await check.function(server)
+            result = Result(check, Outcome.PASSED)
         except Exception as exc:  # noqa: BLE001 - whatever a server makes a check stumble over is its failure
             result = _judged(check, exc, self._timeout_s)
-            lagged = result.outcome is Outcome.FAILED and self._lagged_at_s >= began_s
-            return replace(result, may_be_slowness=True) if lagged else result
         finally:
+            took_s = time.monotonic() - began_s
             await self._clean_up(server)
-        return Result(check, Outcome.PASSED)
+        was_slow = server.slowest_s > _SLOW_ANSWER_S or self._lagged_at_s >= began_s
+        unsure = result.may_be_slowness or (was_slow and result.outcome is Outcome.FAILED)
+        return replace(result, duration_s=took_s, may_be_slowness=unsure)
 
     async def _watch_the_machine(self) -> None:
         """Notice when even this program gets to run too late for what checks measure."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -48,11 +49,15 @@ class Server:
         connection: to the server.
         prefix: of the names of all streams of this check; nobody else uses it.
         patience_s: seconds that a check waits for a long-poll to time out.
+
+    Attributes:
+        slowest_s: the longest time that a request took, live reads aside.
     """
 
     def __init__(self, connection: Connection, prefix: str, patience_s: float) -> None:
         self.connection = connection
         self.patience_s = patience_s
+        self.slowest_s = 0.0
         self._prefix = prefix
         self._streams: list[Stream] = []
 
@@ -101,7 +106,12 @@ class Server:
         chunks: Sequence[bytes] = (),
     ) -> Reply:
         """Any request; `target` is path and query, sent as they are."""
-        return await self.connection.send(Request(method, target, header_pairs(headers), body, tuple(chunks)))
+        request = Request(method, target, header_pairs(headers), body, tuple(chunks))
+        began_s = time.monotonic()
+        reply = await self.connection.send(request)
+        if "live=" not in target:
+            self.slowest_s = max(self.slowest_s, time.monotonic() - began_s)
+        return reply
 
     async def clean_up(self) -> None:
         """Delete all streams of the check, forks before their sources."""
