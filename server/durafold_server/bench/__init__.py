@@ -4,10 +4,13 @@
 wire           HTTP/1.1 as a load generator needs it; pure
 targets        the servers to measure, and how a command line names them
 processes      servers started for a run
+messages       what is appended
 client         one blocking connection: prepares streams, and checks them afterwards
 load           many connections that append or read as fast as they can, or at a rate
 live           SSE readers
 measure        clocks, CPU time, memory, disk flushes
+machine        where a run was made, and with what
+settings       how much is measured, and how long
 scenarios/     what is measured, one topic a file
 runner         rounds, interleaved over the servers
 results        what a run found, and its JSON form

@@ -145,7 +145,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     given = {
         "rounds": options.rounds,
         "measured_s": options.seconds,
-        "warmup_s": options.seconds and options.seconds / 4,
+        "warmup_s": options.seconds and options.seconds / 2,
         "rate_per_s": options.rate,
         "messages": options.messages,
     }

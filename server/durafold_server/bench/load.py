@@ -141,9 +141,13 @@ class _Load:
     def _ready(self, timeout_s: float) -> list[_Lane]:
         """The lanes that have something to read; waits at most `timeout_s` for the first."""
         ready = self._selector.select(min(timeout_s, ANSWER_TIMEOUT_S))
-        if not ready and timeout_s >= ANSWER_TIMEOUT_S:
+        if not ready and timeout_s >= ANSWER_TIMEOUT_S and self.answered < self.sent:
             raise BenchError(f"the server left requests unanswered for {ANSWER_TIMEOUT_S:.0f} s")
         return [key.data for key, _ in ready]
+
+    def _patience_s(self, deadline_s: float) -> float:
+        """How long to wait for an answer: to the deadline, but for the first one as long as it takes."""
+        return deadline_s - time.perf_counter() if self._stretch.latencies_s else math.inf
 
     def _take(self, lanes: list[_Lane]) -> None:
         for lane in lanes:
@@ -175,7 +179,7 @@ class ClosedLoad(_Load):
     """Every connection sends its next request as soon as the last is answered."""
 
     def run(self, duration_s: float = math.inf) -> Stretch:
-        """Go on for `duration_s` seconds, or until no connection has a request left.
+        """Go on for `duration_s` seconds and until there is an answer, or until there are no requests left.
 
         Requests that are under way at the end are answered in the next run, or in `finish`.
 
@@ -186,8 +190,8 @@ class ClosedLoad(_Load):
         deadline_s = time.perf_counter() + duration_s
         while self._idle:
             self._send_next(self._idle.popleft(), time.perf_counter())
-        while self.answered < self.sent and (remaining_s := deadline_s - time.perf_counter()) > 0:
-            for lane in self._ready(remaining_s):
+        while self.answered < self.sent and (patience_s := self._patience_s(deadline_s)) > 0:
+            for lane in self._ready(patience_s):
                 if self._is_answered(lane):
                     self._send_next(lane, time.perf_counter())
         return stretch
@@ -220,7 +224,9 @@ class PacedLoad(_Load):
         self._interval_s = 1 / rate_per_s
 
     def run(self, duration_s: float) -> Stretch:
-        """Go on for `duration_s` seconds. Requests that are due then, but not sent, are dropped.
+        """Go on for `duration_s` seconds and until there is an answer.
+
+        Requests that are due then, but not sent, are dropped.
 
         Raises:
             BenchError: an answer was not as expected, or does not come.
@@ -228,11 +234,12 @@ class PacedLoad(_Load):
         stretch = self._stretch = Stretch()
         now_s = due_s = time.perf_counter()
         deadline_s = now_s + duration_s
-        while now_s < deadline_s:
-            while self._idle and due_s <= now_s:
+        while (patience_s := self._patience_s(deadline_s)) > 0:
+            while self._idle and due_s <= min(now_s, deadline_s):
                 self._send_next(self._idle.popleft(), due_s)
                 due_s += self._interval_s
-            until_s = min(due_s, deadline_s) if self._idle else deadline_s
-            self._take(self._ready(max(0.0, until_s - now_s)))
+            can_send = self._idle and due_s <= deadline_s
+            until_due_s = max(0.0, due_s - now_s) if can_send else math.inf
+            self._take(self._ready(min(until_due_s, patience_s)))
             now_s = time.perf_counter()
         return stretch

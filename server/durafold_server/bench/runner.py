@@ -18,6 +18,7 @@ from durafold_server.bench.client import wait_until_up
 from durafold_server.bench.errors import BenchError
 from durafold_server.bench.machine import describe_machine, describe_versions
 from durafold_server.bench.results import Outcome, Results, ScenarioInfo, TargetInfo
+from durafold_server.bench.scenarios.append import warm_up
 from durafold_server.bench.scenarios.base import Measure, Sample, Scenario, Space
 from durafold_server.bench.settings import Settings
 from durafold_server.bench.targets import Target
@@ -51,13 +52,17 @@ def run(
         found: told what a scenario found, as soon as it is known.
 
     Raises:
-        BenchError: a server does not start or answer. What fails later is part of the results.
+        BenchError: a server does not start, or not take appends. What fails later is part of the results.
     """
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     machine = describe_machine(directory)
     outcomes: list[Outcome] = []
     infos = tuple(ScenarioInfo(scenario.name, scenario.about, scenario.metrics) for scenario in scenarios)
     with _running(targets):
+        for target in targets:
+            progress(f"warming up {target.name}")
+            with Space(target, settings, _new_prefix("warm-up")) as space:
+                warm_up(space)
         for scenario, info in zip(scenarios, infos, strict=True):
             news = run_scenario(scenario, targets, settings, progress)
             found(info, news)
@@ -77,13 +82,12 @@ def run_scenario(
     scenario: Scenario, targets: Sequence[Target], settings: Settings, progress: Progress
 ) -> list[Outcome]:
     """Measure one scenario on all servers, which run already; one that fails does not hold up the others."""
-    # Nobody else's streams, not even those of an earlier run that was cut short.
-    run_id = uuid.uuid4().hex[:12]
+    prefix = _new_prefix(scenario.name)
     courses = [_Course(target, skipped=scenario.obstacle(target)) for target in targets]
     with ExitStack() as stack:
         for course in _going(courses):
             progress(f"{scenario.name}: preparing {course.target.name}")
-            space = Space(course.target, settings, f"durafold-bench/{run_id}/{scenario.name}")
+            space = Space(course.target, settings, prefix)
             with course.failures():
                 course.measure = stack.enter_context(scenario.begin(stack.enter_context(space)))
         for number in range(1, settings.rounds + 1):
@@ -139,6 +143,11 @@ def _outcome(scenario: Scenario, course: _Course) -> Outcome:
 
 def _known(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None]
+
+
+def _new_prefix(name: str) -> str:
+    """Where nobody has streams, not even an earlier run that was cut short."""
+    return f"durafold-bench/{uuid.uuid4().hex[:12]}/{name}"
 
 
 @contextmanager

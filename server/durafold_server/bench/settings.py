@@ -13,7 +13,8 @@ class Settings:
 
     Attributes:
         rounds: how often everything is measured on each server.
-        warmup_s: seconds of a load before it is measured.
+        warmup_s: seconds for which a load runs before it is measured, and for which every server is given
+            appends before anything else: some compile what they run often, while they run.
         measured_s: seconds that something is measured in a round; slow servers take longer, because a few
             repetitions are the least.
         rate_per_s: requests per second of `append-paced`.
@@ -23,7 +24,7 @@ class Settings:
     """
 
     rounds: int = 3
-    warmup_s: float = 0.5
+    warmup_s: float = 1.0
     measured_s: float = 2.0
     rate_per_s: float = 2000.0
     messages: int = 100_000

@@ -32,6 +32,14 @@ _FLUSHES: Final = Metric("disk_flushes", "disk flushes per request", "")
 _METRICS: Final = (_REQUESTS, _P50, _P99, _SERVER_CPU, _FLUSHES)
 
 
+def warm_up(space: Space) -> None:
+    """Give a server appends for a while, to no other end."""
+    [path] = space.create()
+    requests = repeat(_append(space.target, path, message()))
+    with ClosedLoad(space.target, [requests] * _BATCH_CONNECTIONS, expected=APPENDED) as load:
+        load.run(space.settings.warmup_s)
+
+
 def _single(space: Space, connections: int, streams: int) -> Sample:
     paths = space.create(streams)
     requests = [_append(space.target, path, message()) for path in paths]

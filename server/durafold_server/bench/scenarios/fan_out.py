@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import statistics
 from functools import partial
+from itertools import count
 from typing import Final
 
 from durafold_server.bench.live import Readers, deliver, numbered_append, token_of
 from durafold_server.bench.measure import repetitions, resident_bytes
 from durafold_server.bench.scenarios.base import Metric, Sample, Scenario, Space, unprepared
 
-_WARMUP_APPENDS: Final = 2
+_LEAST_WARMUP: Final = 2
 _LEAST_APPENDS: Final = 5
 
 _ALL_SERVED: Final = Metric("all_served_ms", "append until all readers have it", "ms")
@@ -24,16 +25,19 @@ def _fan_out(space: Space, readers: int) -> Sample:
     [path] = space.create()
     memory_before = resident_bytes(space.target.pid)
     with space.client() as client, Readers(space.target, path, readers) as crowd:
+        numbers = count()
 
-        def append(number: int) -> float:
+        def append() -> float:
+            number = next(numbers)
             return deliver(client, numbered_append(space.target, path, number), token_of(number), crowd)
 
-        for number in range(_WARMUP_APPENDS):
-            append(number)
+        # Now all of them are live.
+        append()
         memory_with_readers = resident_bytes(space.target.pid)
+        for _ in repetitions(space.settings.warmup_s, least=_LEAST_WARMUP):
+            append()
         with space.meter() as meter:
-            numbers = repetitions(space.settings.measured_s, least=_LEAST_APPENDS)
-            times_s = [append(_WARMUP_APPENDS + number) for number in numbers]
+            times_s = [append() for _ in repetitions(space.settings.measured_s, least=_LEAST_APPENDS)]
     values = {
         _ALL_SERVED.key: statistics.median(times_s) * 1e3,
         _CPU.key: meter.cost.server_cpu_us_per(len(times_s) * readers),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import count
 from typing import Final
 
 from durafold.wire import names
@@ -13,7 +14,7 @@ from durafold_server.bench.live import Readers, deliver, numbered_append, token_
 from durafold_server.bench.measure import percentile_ms, repetitions
 from durafold_server.bench.scenarios.base import Metric, Sample, Scenario, Space, unprepared
 
-_WARMUP_SAMPLES: Final = 20
+_LEAST_WARMUP: Final = 10
 _LEAST_SAMPLES: Final = 50
 
 # Between two messages: the server has nothing left to do, and a long-poll has arrived.
@@ -78,13 +79,14 @@ class _Poll:
 def _measure(space: Space, deliver_number: Callable[[int], float]) -> Sample:
     """Deliver numbered messages one after another; the first ones warm up."""
     latencies_s: list[float] = []
-    for number in range(_WARMUP_SAMPLES):
+    numbers = count()
+    for _ in repetitions(space.settings.warmup_s, least=_LEAST_WARMUP):
         time.sleep(_PAUSE_S)
-        deliver_number(number)
+        deliver_number(next(numbers))
     with space.meter() as meter:
-        for number in repetitions(space.settings.measured_s, least=_LEAST_SAMPLES):
+        for _ in repetitions(space.settings.measured_s, least=_LEAST_SAMPLES):
             time.sleep(_PAUSE_S)
-            latencies_s.append(deliver_number(_WARMUP_SAMPLES + number))
+            latencies_s.append(deliver_number(next(numbers)))
     values = {
         _P50.key: percentile_ms(latencies_s, 50),
         _P99.key: percentile_ms(latencies_s, 99),
