@@ -1,0 +1,77 @@
+"""The stream server inside a FastAPI app, and a background job that changes the same state as the page.
+
+Run it with `python app.py`, and open the address that it prints.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import FileResponse
+
+from durafold import Provider
+from durafold_server import DurableStreamsApp
+from durafold_server.store.sqlite import SqliteStore
+from jobs import Add, Job, Jobs, Progress, job_reducer, next_step
+
+PORT = int(os.environ.get("PORT", "8000"))
+DATA_DIR = os.environ.get("DATA_DIR", "durafold-data")
+STEP_S = float(os.environ.get("STEP_S", "0.4"))
+PAGE = Path(__file__).parent / "page.html"
+
+streams = DurableStreamsApp(lambda: SqliteStore.open(DATA_DIR))
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    # The app's own streams over its own port. Whatever else knows the address takes part: other processes,
+    # browsers, `durafold tail`.
+    async with (
+        streams,
+        Provider(f"http://127.0.0.1:{PORT}/sync/v1/stream") as party,
+        anyio.create_task_group() as tasks,
+    ):
+        app.state.jobs = party.server_reducer(job_reducer, Jobs(), "jobs")
+        tasks.start_soon(work, app)
+        yield
+        tasks.cancel_scope.cancel()
+        streams.stop()  # ends live readers, so that nobody waits for them
+
+
+async def work(app: FastAPI) -> None:
+    """The background job: takes the oldest job that is not done a step further, for ever."""
+    while True:
+        await anyio.sleep(STEP_S)
+        job = next_step(app.state.jobs.confirmed)
+        if job is not None:
+            await app.state.jobs.dispatch(Progress(id=job.id, percent=min(100, job.percent + 20)))
+
+
+app = FastAPI(title="Jobs", lifespan=lifespan)
+app.mount("/sync", streams)
+
+
+@app.get("/", include_in_schema=False)
+async def page() -> FileResponse:
+    return FileResponse(PAGE)
+
+
+@app.get("/jobs")
+async def jobs() -> list[Job]:
+    """A plain memory read: the state is kept up to date in this process."""
+    return app.state.jobs.value.jobs
+
+
+@app.post("/jobs", status_code=202)
+async def add(action: Add) -> None:
+    """Returns when the job is in the log, durable."""
+    await app.state.jobs.dispatch(action)
+
+
+if __name__ == "__main__":
+    print(f"Jobs: http://127.0.0.1:{PORT}/", flush=True)
+    uvicorn.run(app, port=PORT, log_level="warning", timeout_graceful_shutdown=2)
