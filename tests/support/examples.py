@@ -47,6 +47,6 @@ def web_app(program: Path, directory: Path, port: int, **env: str) -> Generator[
 
 def _answers(port: int) -> bool | None:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/", timeout=5).is_success or None
+        return not httpx.get(f"http://127.0.0.1:{port}/", timeout=5).is_error or None
     except httpx.TransportError:
         return None
