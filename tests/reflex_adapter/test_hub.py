@@ -17,6 +17,7 @@ import reflex as rx
 
 from durafold.errors import ConfigurationError
 from durafold.provider import Provider
+from durafold.reflex import hub as hub_module
 from durafold.reflex.hub import Hub, StreamSpec
 from durafold.reflex.last_states import LastStates
 from durafold.state.models import PLAIN
@@ -39,6 +40,7 @@ class FakeHandle:
     status: str = "live"
     pending: int = 0
     offset: str = "0"
+    closed: bool = False
     listeners: list[Callable[[], None]] = field(default_factory=list)
 
     def snapshot(self) -> Snapshot[int]:
@@ -48,6 +50,9 @@ class FakeHandle:
         assert progress, "the badge follows the status, too"
         self.listeners.append(callback)
         return lambda: self.listeners.remove(callback)
+
+    def close(self) -> None:
+        self.closed = True
 
     def change(self, value: int) -> None:
         self.value, self.offset = value, str(value)
@@ -95,7 +100,7 @@ class FakeProvider:
 
 def spec(handle: FakeHandle, key: str = "k", **changes: Any) -> StreamSpec:
     return StreamSpec(
-        **{"key": key, "initial": 0, "model": PLAIN, "open": lambda _: handle, "identity": 0} | changes
+        **{"key": key, "initial": 0, "model": PLAIN, "open": lambda _, key: handle, "identity": 0} | changes
     )
 
 
@@ -249,6 +254,96 @@ async def test_when_the_app_stops_subscriptions_end_and_the_provider_closes(runn
         hub.handle("k")
 
 
+class Rooms:
+    """A hub with one declaration for many streams, whose handles are at hand by key."""
+
+    def __init__(self) -> None:
+        self.handles: dict[str, FakeHandle] = {}
+        self.hub = Hub()
+        self.hub.declare(spec(FakeHandle(), "rooms/[room]", open=self._open))
+
+    def look(self, tab: str, room: object) -> Any:
+        return self.hub.read("rooms/[room]", tab, {"room": room})
+
+    def _open(self, _: Provider, key: str) -> Any:
+        self.handles[key] = FakeHandle()
+        return self.handles[key]
+
+
+async def test_every_room_is_a_stream_and_a_change_refreshes_only_who_looks_at_it(running: Running) -> None:
+    rooms, app = Rooms(), FakeApp()
+    app.connect("a", "b", "c")
+
+    async with running(rooms.hub, app):
+        assert rooms.look("a", "red") is rooms.look("b", "red")
+        assert rooms.look("c", "blue") is not rooms.look("a", "red")
+        rooms.handles["rooms/red"].change(1)
+        await settle()
+
+    assert app.refreshed == ["a", "b"]
+
+
+async def test_a_tab_that_moved_to_another_room_follows_that_one(running: Running) -> None:
+    rooms, app = Rooms(), FakeApp()
+    app.connect("a")
+
+    async with running(rooms.hub, app):
+        rooms.look("a", "red")
+        rooms.look("a", "blue")
+        rooms.handles["rooms/red"].change(1)
+        await settle()
+        assert app.refreshed == []
+        rooms.handles["rooms/blue"].change(1)
+        await settle()
+
+    assert app.refreshed == ["a"]
+
+
+async def test_a_room_is_closed_when_nobody_has_looked_at_it_for_a_while(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "SWEEP_INTERVAL_S", 0.01)
+    rooms, app = Rooms(), FakeApp()
+    app.connect("a", "b")
+
+    async with running(rooms.hub, app):
+        rooms.look("a", "red")
+        rooms.look("b", "blue")
+        rooms.handles["rooms/red"].change(5)
+        del app.token_to_sid["a"]
+        await until(lambda: rooms.hub.keys == {"rooms/blue"})
+
+    assert rooms.handles["rooms/red"].closed
+    assert not rooms.handles["rooms/red"].listeners
+    assert running.kept("rooms/red") == 5
+
+
+async def test_a_room_is_not_closed_on_changes_that_are_not_saved_yet(running: Running) -> None:
+    rooms, app = Rooms(), FakeApp()
+    app.connect("a")
+
+    async with running(rooms.hub, app):
+        rooms.look("a", "red")
+        rooms.handles["rooms/red"].pending = 1
+        app.token_to_sid.clear()
+        await rooms.hub.sweep()
+        await rooms.hub.sweep()
+        assert rooms.hub.keys == {"rooms/red"}
+
+
+@pytest.mark.parametrize("room", [None, "", ".", "..", "a/b", "/", "a\n", 7, ["red"]])
+async def test_an_address_that_names_no_room_opens_none(running: Running, room: object) -> None:
+    rooms, app = Rooms(), FakeApp()
+    app.connect("a")
+
+    async with running(rooms.hub, app):
+        assert rooms.look("a", room) is None
+        with pytest.raises(ConfigurationError, match=r"does not say which 'rooms/\[room\]' is meant"):
+            rooms.hub.handle("rooms/[room]", {"room": room})
+
+    assert rooms.handles == {}
+
+
 def test_a_key_declared_twice_alike_is_one_stream() -> None:
     hub = Hub()
 
@@ -306,7 +401,7 @@ async def test_an_app_that_is_mounted_twice_is_refused(running: Running) -> None
 async def test_a_declaration_that_the_provider_refuses_ends_the_start_with_its_own_error(
     running: Running,
 ) -> None:
-    def refuse(_: Provider) -> Any:
+    def refuse(_: Provider, key: str) -> Any:
         raise ConfigurationError("no such key")
 
     hub, provider = Hub(), FakeProvider()

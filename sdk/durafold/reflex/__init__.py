@@ -19,6 +19,9 @@ Both functions return an `rx.State` class with these vars:
   `closed` or `failed`.
 - `pending`: how many changes made in this app are not confirmed yet.
 
+A key may have parameters, which the address of the page fills in: with `use_server_state("", "rooms/[room]")`
+and the route `/rooms/[room]`, every room has a stream of its own, opened while somebody looks at it.
+
 A subclass can add computed vars over them (`@rx.var(cache=False)`, reading `self.value`); for these there is
 also `self.confirmed`, the state without unconfirmed changes. Every state class of an app is sent to every
 page, so a large state is better served by a computed var that picks what the page shows.

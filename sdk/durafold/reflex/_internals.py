@@ -1,12 +1,14 @@
 """What the adapter needs of Reflex beyond its documented API. Nothing else in the SDK may reach that far.
 
-Three things: which tabs have a live socket, which tab a state instance belongs to, and an empty state
-modification, which makes Reflex recompute the uncached vars of a tab and send those that changed. They were
+Four things: which tabs have a live socket, which tab a state instance belongs to, what is in the address of
+its page, and an empty state modification, which makes Reflex recompute the uncached vars of a tab and send
+those that changed. They were
 read off Reflex 0.10, whose internals moved with every minor release so far; hence the check at import.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
 
 # Named here, Reflex loads what it loads lazily now and not in whichever task asks first: it registers state
@@ -15,7 +17,7 @@ from reflex import App, BaseStateToken, State
 
 from durafold.errors import ConfigurationError
 
-__all__ = ["connected_tabs", "refresh", "require_supported_reflex", "tab_of"]
+__all__ = ["connected_tabs", "refresh", "require_supported_reflex", "route_parameters_of", "tab_of"]
 
 SUPPORTED_SERIES = "0.10."
 
@@ -46,6 +48,12 @@ def connected_tabs(app: App) -> frozenset[str]:
 def tab_of(state: State) -> str:
     """Client token of the tab a state instance belongs to; empty while Reflex compiles or sets up."""
     return state.router.session.client_token
+
+
+def route_parameters_of(state: State) -> Mapping[str, object]:
+    """What stands in the address of the page that a tab shows: `room` of `/rooms/[room]`, and its query."""
+    parameters: Mapping[str, object] = state.router._page.params
+    return parameters
 
 
 async def refresh(app: App, tab: str) -> None:

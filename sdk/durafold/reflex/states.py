@@ -22,7 +22,7 @@ from reflex.event import EventSpec
 
 from durafold.engine import Handle, ServerReducer, ServerState
 from durafold.errors import ConfigurationError, DurafoldError, InvalidAction
-from durafold.reflex._internals import tab_of
+from durafold.reflex._internals import route_parameters_of, tab_of
 from durafold.reflex.hub import Hub, StreamSpec
 from durafold.state.models import model_of
 from durafold.wire.offsets import START
@@ -63,7 +63,8 @@ def use_server_state(
 
     Args:
         initial: the value before anybody set one.
-        key: path of the stream below the server's URL.
+        key: path of the stream below the server's URL. `[room]` in it stands for the part of the page's
+            route, or of its query, that has this name: `rooms/[room]` is one stream for each room.
         name: name of the class, unique in its module and the same at every start; made of the key by default.
         state_type: type of the value, if that of `initial` does not say enough: `list[str]` for `[]`. A
             browser can send anything; what is not of this type is refused.
@@ -78,23 +79,23 @@ def use_server_state(
             key,
             initial,
             model_of(initial, state_type),
-            lambda party: party.server_state(initial, key, state_type=state_type),
+            lambda party, actual: party.server_state(initial, actual, state_type=state_type),
             ("state", initial, state_type),
         )
     )
     expected = TypeAdapter[Any](var_type)
 
-    def stream() -> ServerState[Any]:
-        return cast("ServerState[Any]", HUB.handle(key))
+    def stream(state: rx.State) -> ServerState[Any]:
+        return cast("ServerState[Any]", HUB.handle(key, route_parameters_of(state)))
 
-    async def set_value(_: Any, value: Any) -> EventSpec | None:
-        return await _outcome(lambda: stream().set(_validated(expected, value)))
+    async def set_value(self: Any, value: Any) -> EventSpec | None:
+        return await _outcome(lambda: stream(self).set(_validated(expected, value)))
 
-    async def increment(_: Any, by: float = 1) -> EventSpec | None:
-        return await _outcome(lambda: stream().increment(by))
+    async def increment(self: Any, by: float = 1) -> EventSpec | None:
+        return await _outcome(lambda: stream(self).increment(by))
 
-    async def toggle(_: Any) -> EventSpec | None:
-        return await _outcome(lambda: stream().toggle())
+    async def toggle(self: Any) -> EventSpec | None:
+        return await _outcome(lambda: stream(self).toggle())
 
     events: list[_Event] = [set_value]
     if var_type is bool:
@@ -131,7 +132,8 @@ def use_server_reducer(
     Args:
         reducer: pure function (state, action) → state.
         initial: the state before the first action.
-        key: path of the stream below the server's URL.
+        key: path of the stream below the server's URL. `[room]` in it stands for the part of the page's
+            route, or of its query, that has this name: `rooms/[room]` is one stream for each room.
         actions: union of the action types. A browser can send anything; what is not one of these is refused.
         name: name of the class, unique in its module and the same at every start; made of the key by default.
         state_type: type of the state, if that of `initial` does not say enough.
@@ -146,17 +148,19 @@ def use_server_reducer(
             key,
             initial,
             model_of(initial, state_type),
-            lambda party: party.server_reducer(reducer, initial, key, actions=actions, state_type=state_type),
+            lambda party, actual: party.server_reducer(
+                reducer, initial, actual, actions=actions, state_type=state_type
+            ),
             ("reducer", reducer, initial, state_type),
         )
     )
     expected = TypeAdapter[Any](actions)
 
-    def stream() -> ServerReducer[S, Any]:
-        return cast("ServerReducer[S, Any]", HUB.handle(key))
+    def stream(state: rx.State) -> ServerReducer[S, Any]:
+        return cast("ServerReducer[S, Any]", HUB.handle(key, route_parameters_of(state)))
 
-    async def dispatch(_: Any, action: dict[str, Any]) -> EventSpec | None:
-        return await _outcome(lambda: stream().dispatch(_validated(expected, action)))
+    async def dispatch(self: Any, action: dict[str, Any]) -> EventSpec | None:
+        return await _outcome(lambda: stream(self).dispatch(_validated(expected, action)))
 
     shared = _state_class(name, key, _vars(key, initial, var_type), dispatch)
     return cast("type[ServerReducerClass[S]]", shared)
@@ -191,7 +195,7 @@ def _var(
     backend: bool = False,
 ) -> Any:
     def getter(self: rx.State) -> Any:
-        handle = HUB.read(key, tab_of(self))
+        handle = HUB.read(key, tab_of(self), route_parameters_of(self))
         return initial if handle is None else read(handle)
 
     getter.__name__ = name
