@@ -39,12 +39,12 @@ from durafold_server.protocol.model import (
 from durafold_server.store.base import NotABoundary, Page, StoreCapabilities, StoreDamaged, StoreFailure
 from durafold_server.store.group_commit import Announce, GroupCommit, Job
 from durafold_server.store.sqlite import records, schema
+from durafold_server.store.sqlite.joining import MAX_CHUNK_BYTES, Joiner
 from durafold_server.store.sqlite.lock import DirectoryLock
 from durafold_server.store.sqlite.tail_cache import TailCache
 
 logger = logging.getLogger(__name__)
 
-_MAX_CHUNK_BYTES = 256 * 1024
 _HOUSEKEEPING_S = 1.0
 _PURGE_CHUNKS = 256
 
@@ -77,7 +77,7 @@ class _Staged:
     def _add_data(self, stream_id: int, start: int, data: bytes) -> None:
         """Appends of one batch to one stream become one chunk, up to a size that is quick to read."""
         chunks = self.chunks.setdefault(stream_id, [])
-        if chunks and start + len(data) - chunks[-1][0] <= _MAX_CHUNK_BYTES:
+        if chunks and start + len(data) - chunks[-1][0] <= MAX_CHUNK_BYTES:
             chunks[-1][1].append(data)
         else:
             chunks.append((start, [data]))
@@ -99,6 +99,7 @@ class SqliteStore:
         self._streams: dict[str, StreamState] = {}  # committed; changed by the writer thread only
         self._used: dict[str, int] = {}  # reads not yet written down, for the sliding TTL
         self._tails = TailCache()
+        self._joiner = Joiner(self._writer, self._file)
         self._readers: list[apsw.Connection] = []
         self._observers: list[Callable[[StreamState], None]] = []
         self._group: GroupCommit[_Work] = GroupCommit(self._commit, name="durafold-writer")
@@ -327,6 +328,7 @@ class SqliteStore:
         changed: list[StreamState] = []
         for stream_id, start, data in chunks:
             self._tails.append(stream_id, start, data)
+            self._joiner.note_commit(stream_id, start, len(data))
         for path, stream in staged.streams.items():
             before = self._streams.get(path)
             if before is not None and (stream is None or stream.id != before.id):
@@ -340,6 +342,7 @@ class SqliteStore:
                 changed.append(stream)
         for stream_id in staged.removed:
             self._tails.forget(stream_id)
+            self._joiner.forget(stream_id)
         return changed
 
     def _free(self, stream_id: int, limit: int) -> bool:
@@ -388,6 +391,7 @@ class SqliteStore:
                     break
             if end < wanted:
                 self._refuse_unless_removed(connection, stream_id, end)
+        self._joiner.note_read(stream_id, after, end, len(chunks))
         return _page(chunks, after, until, max_bytes, framed=framed)
 
     def _refuse_unless_removed(self, connection: apsw.Connection, stream_id: int, position: int) -> None:
@@ -425,13 +429,15 @@ class SqliteStore:
             self._readers.append(connection)
 
     async def _keep_house(self) -> None:
-        """Write down reads for the sliding TTL; free what earlier runs left of removed streams."""
+        """Write down reads for the sliding TTL, join chunks, free what is left of removed streams."""
         leftovers: list[int] | None = None
         while True:
             try:
                 if leftovers is None:
                     leftovers = cast("list[int]", await self._group.submit(lambda _staged: self._leftovers()))
                 await self._write_down_use()
+                while await self._group.submit(lambda _staged: self._joiner.step()):
+                    pass
                 if leftovers and await self.purge(leftovers[-1], limit=_PURGE_CHUNKS):
                     leftovers.pop()
             except StoreFailure:
