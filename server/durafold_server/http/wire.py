@@ -37,6 +37,7 @@ _NO_BODY: Final = frozenset({204, 304})
 _ORIGIN: Final = re.compile(rb"\Ahttps?://[^/?]*", re.IGNORECASE)
 _MAX_PIPELINED: Final = 8
 _SWEEP_S: Final = 1.0
+_SMALL_BYTES: Final = 16 * 1024
 
 
 class _Request:
@@ -125,7 +126,7 @@ class WireExchange:
         # RFC 9110 §8.6: what HEAD says of the length must be what GET would say, so it rather says nothing.
         is_silent = reply.status in _NO_BODY or (self.method == "HEAD" and not reply.body)
         length = b"" if is_silent else b"content-length: %d\r\n" % len(reply.body)
-        self._connection.write(self._head(reply.status, reply.headers, length) + body)
+        self._connection.write_both(self._head(reply.status, reply.headers, length), body)
         # A reader that asks for pages faster than it drains them waits here.
         if self._connection.is_congested:
             await self._connection.drained()
@@ -314,6 +315,13 @@ class Connection(asyncio.Protocol):
         """Queue bytes for the client; those for a client that has left are dropped."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
+
+    def write_both(self, head: bytes, body: bytes) -> None:
+        """Queue bytes that follow each other. Small ones go out as one, large ones are not copied for that."""
+        if len(body) < _SMALL_BYTES:
+            self.write(head + body)
+        elif self._transport is not None and not self._transport.is_closing():
+            self._transport.writelines((head, body))
 
     def follow(self, has_room: Callable[[], None], has_left: Callable[[], None]) -> None:
         """Have told when the client can take more, and when it has left."""
