@@ -16,9 +16,10 @@ import re
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from email.utils import formatdate
-from typing import Final, cast
+from functools import partial
+from typing import Any, Final, cast
 
 import httptools
 
@@ -317,7 +318,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
 
     def write_both(self, head: bytes, body: bytes) -> None:
-        """Queue bytes that follow each other. Small ones go out as one, large ones are not copied for that."""
+        """Queue bytes that follow each other; large ones are not copied for that."""
         if len(body) < _SMALL_BYTES:
             self.write(head + body)
         elif self._transport is not None and not self._transport.is_closing():
@@ -378,15 +379,33 @@ class Connection(asyncio.Protocol):
         elif self._current is None and now - self._began > limits.idle_timeout_s:
             self.close()
 
+    def serve(self, exchange: WireExchange) -> None:
+        """Serve a request as far as it goes without waiting; only the rest needs a task.
+
+        Most requests wait for nothing, and then a task would be a good part of what they cost.
+        """
+        serving = self._server.handler.serve(exchange)
+        try:
+            awaited = serving.send(None)
+        except StopIteration:
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this connection's alone
+            self._fail(error)
+            return
+        self._task = self._server.loop.create_task(_see_through(_Rest(serving, awaited)))
+        self._task.add_done_callback(self._report)
+
     def _begin(self, exchange: WireExchange) -> None:
         self._current = exchange
-        self._task = self._server.loop.create_task(self._server.handler.serve(exchange))
-        self._task.add_done_callback(self._report)
+        self._server.serve_soon(self, exchange)
 
     def _report(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("a request failed", exc_info=error)
-            self.abort()
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        logger.error("a request failed", exc_info=error)
+        self.abort()
 
     def _count(self, size: int) -> None:
         self._request.head_bytes += size
@@ -444,6 +463,34 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
 
+class _Rest:
+    """What is left of a coroutine that was begun by hand and awaits something."""
+
+    __slots__ = ("_awaited", "_begun")
+
+    def __init__(self, begun: Coroutine[Any, Any, None], awaited: Any) -> None:
+        self._begun = begun
+        self._awaited = awaited
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        awaited = self._awaited
+        while True:
+            try:
+                outcome = yield awaited
+            except BaseException as exc:  # noqa: BLE001 - it is the coroutine's to deal with
+                step = partial(self._begun.throw, exc)
+            else:
+                step = partial(self._begun.send, outcome)
+            try:
+                awaited = step()
+            except StopIteration:
+                return
+
+
+async def _see_through(rest: _Rest) -> None:
+    await rest
+
+
 class _HeadTooLarge(Exception):
     """The request's target and headers exceed the limit."""
 
@@ -465,6 +512,7 @@ class WireServer:
         self.loop = asyncio.get_running_loop()
         self.now = time.monotonic()
         self.common_headers = b""
+        self._ready: list[tuple[Connection, WireExchange]] = []
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -472,6 +520,21 @@ class WireServer:
         """Accept connections on a bound socket."""
         self._sweep()
         self._listener = await self.loop.create_server(lambda: Connection(self), sock=listener, backlog=2048)
+
+    def serve_soon(self, connection: Connection, exchange: WireExchange) -> None:
+        """Serve a request once everything that has arrived was taken in.
+
+        All of what arrived together is served in one go: to do the same thing many times is what
+        processors are quick at.
+        """
+        if not self._ready:
+            self.loop.call_soon(self._serve_ready)
+        self._ready.append((connection, exchange))
+
+    def _serve_ready(self) -> None:
+        ready, self._ready = self._ready, []
+        for connection, exchange in ready:
+            connection.serve(exchange)
 
     async def stop(self, timeout_s: float) -> None:
         """Accept no more, let what is under way finish for up to `timeout_s` seconds, then cut the rest."""

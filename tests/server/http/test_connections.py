@@ -15,7 +15,7 @@ import pytest
 from durafold_server.config import ConnectionLimits, ServiceSettings
 from durafold_server.http.handler import Handler
 from durafold_server.http.live import EventReader
-from durafold_server.http.wire import WireServer
+from durafold_server.http.wire import Connection, WireServer
 from durafold_server.store.base import StreamStore
 from durafold_server.store.memory import MemoryStore
 from support.server import ServerProcess
@@ -102,6 +102,17 @@ def test_a_request_that_closes_gets_its_answer_whatever_follows(
     assert {answer.headers["connection"] for answer in answers} == {"close"}
 
 
+def test_nothing_is_done_that_was_asked_after_a_request_that_closes(
+    client: httpx.Client, url: str, wire_server: ServerProcess, path: bytes
+) -> None:
+    with connected(wire_server.port) as connection:
+        connection.sendall(post(path, b"d", b"connection: close\r\n") + post(path, b"e") * 20)
+        received = rest_of(connection)
+
+    assert received.count(b"HTTP/1.1 ") == 1
+    assert client.get(url).text == "abcd"
+
+
 def test_garbage_does_not_get_into_an_event_stream(
     client: httpx.Client, url: str, wire_server: ServerProcess, path: bytes
 ) -> None:
@@ -115,6 +126,48 @@ def test_garbage_does_not_get_into_an_event_stream(
                 received += data
 
     assert received.count(b"HTTP/1.1") == 1
+
+
+class Sink(asyncio.Transport):
+    """A client that takes whatever is written."""
+
+    def __init__(self) -> None:
+        super().__init__({"sockname": ("127.0.0.1", 1)})
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+@pytest.mark.anyio
+async def test_a_connection_that_pipelines_lets_others_have_their_turn() -> None:
+    sink = Sink()
+    async with served() as running:
+        connection = Connection(running.server)
+        connection.connection_made(sink)
+
+        connection.data_received(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n" * 20)
+
+        await asyncio.sleep(0)
+        assert len(sink.written) == 1
+        await asyncio.sleep(0)
+        assert len(sink.written) == 2
+        await until(lambda: len(sink.written) == 20)
 
 
 # Framing
