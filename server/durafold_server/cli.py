@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from durafold_server.allocator import keep_freed_memory
 from durafold_server.config import ServeSettings, ServiceSettings
 from durafold_server.http.handler import Handler
 from durafold_server.http.wire import WireServer
@@ -82,6 +83,7 @@ def _run(settings: ServeSettings, listener: socket.socket) -> int:
         run = asyncio.run
     else:
         run = uvloop.run
+    keep_freed_memory()
     try:
         run(_serve_until_told(settings, listener))
     except (StoreFailure, SigningUnavailable) as exc:
