@@ -127,7 +127,7 @@ class WireExchange:
         # RFC 9110 §8.6: what HEAD says of the length must be what GET would say, so it rather says nothing.
         is_silent = reply.status in _NO_BODY or (self.method == "HEAD" and not reply.body)
         length = b"" if is_silent else b"content-length: %d\r\n" % len(reply.body)
-        self._connection.write_both(self._head(reply.status, reply.headers, length), body)
+        self._connection.write_parts(self._head(reply.status, reply.headers, length), body)
         # A reader that asks for pages faster than it drains them waits here.
         if self._connection.is_congested:
             await self._connection.drained()
@@ -150,7 +150,10 @@ class WireExchange:
 
     def write(self, data: bytes) -> None:
         """See `Exchange`."""
-        self._connection.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        if self._chunked:
+            self._connection.write_parts(b"%x\r\n" % len(data), data, b"\r\n")
+        else:
+            self._connection.write(data)
 
     def end_stream(self) -> None:
         """See `Exchange`."""
@@ -317,12 +320,12 @@ class Connection(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
-    def write_both(self, head: bytes, body: bytes) -> None:
-        """Queue bytes that follow each other; large ones are not copied for that."""
+    def write_parts(self, head: bytes, body: bytes, end: bytes = b"") -> None:
+        """Queue bytes that follow each other; a large body is not copied, so that slow readers can share it."""
         if len(body) < _SMALL_BYTES:
-            self.write(head + body)
+            self.write(head + body + end)
         elif self._transport is not None and not self._transport.is_closing():
-            self._transport.writelines((head, body))
+            self._transport.writelines((head, body, end))
 
     def follow(self, has_room: Callable[[], None], has_left: Callable[[], None]) -> None:
         """Have told when the client can take more, and when it has left."""

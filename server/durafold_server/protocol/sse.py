@@ -58,9 +58,9 @@ def _valid_utf8(data: bytes) -> bytes:
 def _event(payload: bytes) -> bytes:
     # A line break inside the payload would otherwise end the field, or forge an event.
     lines = _NEWLINE.split(payload) if b"\n" in payload or b"\r" in payload else (payload,)
-    return b"event: data\n" + b"".join(b"data:" + _line(line) + b"\n" for line in lines) + b"\n"
-
-
-def _line(line: bytes) -> bytes:
-    # Readers take off one space after the colon: a line that begins with one needs a second.
-    return b" " + line if line.startswith(b" ") else line
+    parts = [b"event: data\n"]
+    for line in lines:
+        # Readers take off one space after the colon: a line that begins with one needs a second.
+        parts += (b"data: " if line.startswith(b" ") else b"data:", line, b"\n")
+    parts.append(b"\n")
+    return b"".join(parts)

@@ -49,11 +49,22 @@ class _Log:
 
     def append(self, data: bytes) -> None:
         self._ends.append((self._ends[-1] if self._ends else self.base) + len(data))
+        if len(data) >= _SEGMENT_BYTES:
+            self._close_segment()
+            self._add_segment(data)
+            return
         self._open += data
         if len(self._open) >= _SEGMENT_BYTES:
-            self._starts.append(self._open_start)
-            self._segments.append(bytes(self._open))
+            self._close_segment()
+
+    def _close_segment(self) -> None:
+        if self._open:
+            self._add_segment(bytes(self._open))
             self._open = bytearray()
+
+    def _add_segment(self, data: bytes) -> None:
+        self._starts.append(self._open_start)
+        self._segments.append(data)
 
     def is_boundary(self, position: int) -> bool:
         """Whether a JSON message ends at `position`; it may lie inside an append of several."""

@@ -311,6 +311,20 @@ async def test_more_than_any_cache_holds_is_read_back(store: StreamStore) -> Non
     assert await read_all(store, streams[-1], max_bytes=1) == b"".join(parts)
 
 
+async def test_small_and_large_appends_are_read_back_from_wherever_one_ended(store: StreamStore) -> None:
+    await make(store)
+    parts = [b"a" * 10, b"b" * 70_000, b"c" * 100_000, b"d", b"e" * 65_535, b"f", b"g" * 65_536]
+    tails = [(await add(store, "s", part)).tail for part in parts]
+    stream = written([await look(store, "s")])
+
+    pages = [
+        await store.read(stream.id, after, until=stream.tail, max_bytes=1 << 20, framed=False)
+        for after in (0, *tails[:-1])
+    ]
+
+    assert [page.data for page in pages] == [b"".join(parts[number:]) for number in range(len(parts))]
+
+
 async def test_readers_beside_writers_never_see_a_gap(store: StreamStore) -> None:
     await make(store)
 
