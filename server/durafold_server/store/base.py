@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from durafold_server.metrics import CommitCounts
 from durafold_server.protocol.model import Decide, R, ReadKey, StreamState
 
 
@@ -76,6 +77,11 @@ class StreamStore(Protocol):
         """Where the data is, for people."""
         ...
 
+    @property
+    def commits(self) -> CommitCounts | None:
+        """What a store counts that commits in batches; None if it does not."""
+        ...
+
     async def transact(self, keys: Sequence[ReadKey], decide: Decide[R]) -> R:
         """Load, decide, write: one atomic step, in one order with all others that touch these streams.
 
@@ -130,6 +136,14 @@ class StreamStore(Protocol):
 
     async def list_streams(self, prefix: str, after: str | None, limit: int) -> Sequence[StreamState]:
         """Streams whose path begins with `prefix`, in order of path, from beyond `after`."""
+        ...
+
+    async def count_streams(self) -> int:
+        """How many streams there are, deleted ones that forks still need included.
+
+        Raises:
+            StoreFailure: they cannot be counted.
+        """
         ...
 
     async def touch(self, used: Mapping[str, int]) -> None:

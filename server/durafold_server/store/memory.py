@@ -116,6 +116,11 @@ class MemoryStore:
         return StoreCapabilities(durable=False, multi_node=False)
 
     @property
+    def commits(self) -> None:
+        """Nothing is committed in batches here."""
+        return None
+
+    @property
     def location(self) -> str:
         """For people."""
         return "in memory: all data is lost at exit"
@@ -150,6 +155,10 @@ class MemoryStore:
         """See `StreamStore`."""
         paths = sorted(p for p in self._streams if p.startswith(prefix) and (after is None or p > after))
         return [self._streams[path] for path in paths[:limit]]
+
+    async def count_streams(self) -> int:
+        """See `StreamStore`."""
+        return len(self._streams)
 
     async def touch(self, used: Mapping[str, int]) -> None:
         """See `StreamStore`."""

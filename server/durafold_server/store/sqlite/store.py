@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any, cast
 
 import apsw
 from msgspec.structs import replace
 
 from durafold_server.clock import Clock, StrictClock, system_clock
+from durafold_server.metrics import CommitCounts
 from durafold_server.protocol import json_mode, lifetimes
 from durafold_server.protocol.model import (
     AppendData,
@@ -105,6 +107,7 @@ class SqliteStore:
         self._group: GroupCommit[_Work] = GroupCommit(self._commit, name="durafold-writer")
         self._housekeeping = asyncio.get_running_loop().create_task(self._keep_house())
         self._closed = False
+        self.commits = CommitCounts()
 
     @classmethod
     async def open(cls, directory: Path | str, clock: Clock = system_clock) -> SqliteStore:
@@ -172,6 +175,10 @@ class SqliteStore:
         )
         return [self._as_used(stream) for stream in found]
 
+    async def count_streams(self) -> int:
+        """See `StreamStore`."""
+        return await asyncio.to_thread(self._count_streams)
+
     async def touch(self, used: Mapping[str, int]) -> None:
         """See `StreamStore`. Written down within about a second."""
         for path, used_us in used.items():
@@ -233,7 +240,9 @@ class SqliteStore:
                 job.error = exc
         if not staged:
             return None
+        began_s = perf_counter()
         chunks = self._write(staged)
+        self.commits.committed(len(jobs), perf_counter() - began_s)
         changed = self._publish(staged, chunks)
         return partial(self._announce, changed)
 
@@ -401,6 +410,12 @@ class SqliteStore:
                 f"{self._file} lacks data of stream {stream_id} from position {position} on; "
                 "restore the data directory from a copy"
             )
+
+    def _count_streams(self) -> int:
+        """On a reading thread."""
+        with self._reader() as connection, schema.translated(self._file):
+            count: int = connection.execute("SELECT count(*) FROM stream").get
+        return count
 
     def _select_streams(self, sql: str, parameters: tuple[object, ...]) -> Sequence[StreamState]:
         """On a reading thread."""
