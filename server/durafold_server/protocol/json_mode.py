@@ -23,24 +23,25 @@ _NOT_BRACKETS: Final = bytes(c for c in range(256) if c not in b"[]{}")
 _TO_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 
 
-def flatten(body: bytes, *, allow_empty: bool = False) -> Payload:
+def flatten(body: bytes, *, allow_empty: bool = False, max_depth: int = MAX_DEPTH) -> Payload:
     """The messages of a body: an array's elements, or the one value that it is.
 
     Args:
         body: the request's body.
         allow_empty: whether `[]` is fine, as it is at creation (PROTOCOL §9.1.3).
+        max_depth: deepest nesting of one message, at most 500.
 
     Raises:
         InvalidJson: not UTF-8, not JSON as RFC 8259 has it (no NaN, no comments), or nested too deeply.
         EmptyBody: the array is empty where it must not be.
     """
-    messages = _split(body)
+    messages = _split(body, max_depth)
     if not messages:
         if allow_empty:
             return NO_PAYLOAD
         raise EmptyBody("An empty JSON array appends nothing; send at least one message.")
     for message in messages:
-        _check_depth(message)
+        _check_depth(message, max_depth)
     messages.append(b"")  # join then ends with the comma that every stored message is followed by
     return Payload(b",".join(messages), len(messages) - 1)
 
@@ -72,7 +73,7 @@ def is_boundary(data: bytes, position: int) -> bool:
     return end == position
 
 
-def _split(body: bytes) -> list[msgspec.Raw | bytes]:
+def _split(body: bytes, max_depth: int) -> list[msgspec.Raw | bytes]:
     try:
         body.decode()  # msgspec does not look inside strings
         if body.lstrip(_WHITESPACE)[:1] == b"[":
@@ -81,22 +82,22 @@ def _split(body: bytes) -> list[msgspec.Raw | bytes]:
     except UnicodeDecodeError as exc:
         raise InvalidJson(f"The body is not UTF-8: {exc.reason} at byte {exc.start}.") from exc
     except RecursionError as exc:
-        raise InvalidJson(f"The JSON is nested more than {MAX_DEPTH} levels deep.") from exc
+        raise InvalidJson(f"The JSON is nested more than {max_depth} levels deep.") from exc
     except msgspec.DecodeError as exc:
         raise InvalidJson(f"The body is not valid JSON: {exc}.") from exc
 
 
-def _check_depth(message: msgspec.Raw | bytes) -> None:
+def _check_depth(message: msgspec.Raw | bytes, max_depth: int) -> None:
     data = bytes(message)
-    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
-        raise InvalidJson(f"The JSON is nested more than {MAX_DEPTH} levels deep.")
+    if data.count(b"[") + data.count(b"{") > max_depth and _depth(data, max_depth) > max_depth:
+        raise InvalidJson(f"The JSON is nested more than {max_depth} levels deep.")
 
 
-def _depth(data: bytes) -> int:
+def _depth(data: bytes, max_depth: int) -> int:
     """Nesting depth of valid JSON, counted no further than one past the limit."""
     brackets = _without_strings(data).translate(_TO_SQUARE, _NOT_BRACKETS)
     depth = 0
-    while brackets and depth <= MAX_DEPTH:
+    while brackets and depth <= max_depth:
         brackets = brackets.replace(b"[]", b"")  # one pass takes off exactly the innermost level
         depth += 1
     return depth

@@ -28,7 +28,7 @@ from durafold_server.protocol.model import NO_PAYLOAD, Lifetime, Mode, Payload, 
 HeaderMap = Mapping[str, str]
 Query = Mapping[str, Sequence[str]]
 
-MAX_PATH_LENGTH: Final = 2048
+MAX_PATH_CHARS: Final = 2048
 RESERVED_SEGMENT: Final = "__ds"
 """First path segment of the protocol's control APIs (PROTOCOL §6); never a stream."""
 
@@ -59,6 +59,7 @@ class CreateRequest(Value, frozen=True):
     closed: bool
     body: bytes
     fork: ForkRequest | None
+    max_json_depth: int = json_mode.MAX_DEPTH
 
 
 class AppendRequest(Value, frozen=True):
@@ -86,7 +87,9 @@ class ReadRequest(Value, frozen=True):
     if_none_match: str | None
 
 
-def parse_create(path: str, headers: HeaderMap, body: bytes, *, root: str) -> CreateRequest:
+def parse_create(
+    path: str, headers: HeaderMap, body: bytes, *, root: str, max_json_depth: int = json_mode.MAX_DEPTH
+) -> CreateRequest:
     """A create request.
 
     Args:
@@ -94,6 +97,7 @@ def parse_create(path: str, headers: HeaderMap, body: bytes, *, root: str) -> Cr
         headers: the request's.
         body: the request's.
         root: URL path that all streams are below, as clients write it; a fork's source is named with it.
+        max_json_depth: deepest nesting of a message, should the stream be in JSON mode.
 
     Raises:
         InvalidRequest: a header is malformed, or fork headers come without their source.
@@ -105,11 +109,14 @@ def parse_create(path: str, headers: HeaderMap, body: bytes, *, root: str) -> Cr
         closed=names.is_true(headers.get("stream-closed")),
         body=body,
         fork=_parse_fork(headers, root),
+        max_json_depth=max_json_depth,
     )
 
 
-def parse_append(path: str, headers: HeaderMap, body: bytes) -> AppendRequest:
-    """An append, a close, or both.
+def parse_append(
+    path: str, headers: HeaderMap, body: bytes, *, max_json_depth: int = json_mode.MAX_DEPTH
+) -> AppendRequest:
+    """An append, a close, or both; JSON is nested at most `max_json_depth` levels deep.
 
     Raises:
         InvalidRequest: a header is malformed.
@@ -123,7 +130,7 @@ def parse_append(path: str, headers: HeaderMap, body: bytes) -> AppendRequest:
     return AppendRequest(
         path=path,
         content_type=content_type,
-        payload=_payload(body, content_type, close=close),
+        payload=_payload(body, content_type, max_json_depth, close=close),
         close=close,
         seq=seq,
         claim=producers.parse_claim(
@@ -158,21 +165,21 @@ def parse_read(path: str, headers: HeaderMap, query: Query) -> ReadRequest:
     )
 
 
-def parse_path(raw: str) -> str:
+def parse_path(raw: str, *, max_chars: int = MAX_PATH_CHARS) -> str:
     """The canonical form of a stream's path below the root, percent-encoded as little as possible.
 
     `%2F` stays apart from `/`; `%61` and `a` are the same path.
 
     Raises:
         InvalidRequest: empty, not UTF-8, a control character, or a `.` or `..` segment.
-        PathTooLong: more than 2,048 characters, as sent or in canonical form.
+        PathTooLong: more than `max_chars` characters, as sent or in canonical form.
     """
     if not raw:
         raise InvalidRequest("The path names no stream: add a name after the stream root.")
     path = raw if _SAFE_PATH.fullmatch(raw) else "/".join(_canonical(segment) for segment in raw.split("/"))
     # The canonical form counts too: it is what `Location` names.
-    if max(len(raw), len(path)) > MAX_PATH_LENGTH:
-        raise PathTooLong(f"A stream's path has at most {MAX_PATH_LENGTH} characters.")
+    if max(len(raw), len(path)) > max_chars:
+        raise PathTooLong(f"A stream's path has at most {max_chars} characters.")
     segments = path.split("/")
     if "." in segments or ".." in segments:
         raise InvalidRequest("A stream's path has no `.` or `..` segments.")
@@ -190,11 +197,13 @@ def initial_payload(request: CreateRequest, mode: Mode) -> Payload:
     if not request.body:
         return NO_PAYLOAD
     if mode is Mode.JSON:
-        return json_mode.flatten(request.body, allow_empty=True)
+        return json_mode.flatten(request.body, allow_empty=True, max_depth=request.max_json_depth)
     return Payload(request.body, 1)
 
 
-def _payload(body: bytes, content_type: str | None, *, close: bool) -> Payload | ProtocolError:
+def _payload(
+    body: bytes, content_type: str | None, max_json_depth: int, *, close: bool
+) -> Payload | ProtocolError:
     if not body:
         return (
             NO_PAYLOAD
@@ -208,7 +217,7 @@ def _payload(body: bytes, content_type: str | None, *, close: bool) -> Payload |
     if not names.is_json(content_type):
         return Payload(body, 1)
     try:
-        return json_mode.flatten(body)
+        return json_mode.flatten(body, max_depth=max_json_depth)
     except ProtocolError as error:
         return error
 
