@@ -7,6 +7,8 @@
     │   ├── InvalidOffset         400
     │   ├── InvalidJson           400
     │   └── EmptyBody             400
+    ├── Unauthorized              401   with WWW-Authenticate
+    ├── Forbidden                 403   with WWW-Authenticate
     ├── NotFound                  404
     ├── MethodNotAllowed          405
     ├── Conflict                  409
@@ -20,16 +22,20 @@
     ├── BodyTooLarge              413
     ├── PathTooLong               414
     ├── StorageFull               507
-    └── StorageUnavailable        503
+    ├── StorageUnavailable        503
+    └── AccessUnknown             503   a hook of the embedding application failed
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+import re
+from typing import ClassVar, Final
 
 from durafold.wire import names
 
 Headers = tuple[tuple[str, str], ...]
+
+_CAPITAL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 class ProtocolError(Exception):
@@ -38,11 +44,17 @@ class ProtocolError(Exception):
     Attributes:
         status: the HTTP status to answer with.
         section: the section of PROTOCOL that says so.
+        code: the condition's name, `stream_is_closed` for `StreamIsClosed`; counted in metrics.
         headers: headers the answer must carry beside the usual ones.
     """
 
     status: ClassVar[int] = 400
     section: ClassVar[str] = "5"
+
+    code: ClassVar[str] = "protocol_error"
+
+    def __init_subclass__(cls) -> None:
+        cls.code = _CAPITAL.sub("_", cls.__name__).lower()
 
     def __init__(self, message: str, headers: Headers = ()) -> None:
         super().__init__(message)
@@ -70,6 +82,36 @@ class EmptyBody(InvalidRequest):
     """An append without data that does not close the stream."""
 
     section = "5.2"
+
+
+class Unauthorized(ProtocolError):
+    """Nobody known asks (PROTOCOL §12.1, RFC 6750 §3)."""
+
+    status = 401
+    section = "12.1"
+
+    def __init__(self, *, has_credentials: bool) -> None:
+        # RFC 6750 §3.1: who sent no credentials is told of no error.
+        reason = ', error="invalid_token"' if has_credentials else ""
+        super().__init__(
+            "The credentials are not valid; send `Authorization: Bearer <token>` with a token of this server."
+            if has_credentials
+            else "This server wants credentials: send `Authorization: Bearer <token>`.",
+            (("WWW-Authenticate", f'Bearer realm="durafold"{reason}'),),
+        )
+
+
+class Forbidden(ProtocolError):
+    """Somebody known asks, but may not do this here (PROTOCOL §12.1, RFC 6750 §3.1)."""
+
+    status = 403
+    section = "12.1"
+
+    def __init__(self, operation: str) -> None:
+        super().__init__(
+            f"These credentials do not allow `{operation}` here; use some whose scope and prefix do.",
+            (("WWW-Authenticate", 'Bearer realm="durafold", error="insufficient_scope"'),),
+        )
 
 
 class NotFound(ProtocolError):
@@ -185,3 +227,10 @@ class StorageUnavailable(ProtocolError):
     """The store cannot serve this now; whether the request took effect is unknown."""
 
     status = 503
+
+
+class AccessUnknown(ProtocolError):
+    """Whether this is allowed could not be found out, so it is not."""
+
+    status = 503
+    section = "12.1"

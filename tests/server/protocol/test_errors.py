@@ -17,6 +17,8 @@ STATUSES = {
     errors.InvalidOffset: 400,
     errors.InvalidJson: 400,
     errors.EmptyBody: 400,
+    errors.Unauthorized: 401,
+    errors.Forbidden: 403,
     errors.StaleEpoch: 403,
     errors.NotFound: 404,
     errors.MethodNotAllowed: 405,
@@ -30,6 +32,7 @@ STATUSES = {
     errors.BodyTooLarge: 413,
     errors.PathTooLong: 414,
     errors.StorageUnavailable: 503,
+    errors.AccessUnknown: 503,
     errors.StorageFull: 507,
 }
 
@@ -54,6 +57,15 @@ def test_every_error_names_a_section_of_the_protocol(error: type[errors.Protocol
             errors.ProducerGap(expected=4, received=9),
             (("Producer-Expected-Seq", "4"), ("Producer-Received-Seq", "9")),
         ),
+        (errors.Unauthorized(has_credentials=False), (("WWW-Authenticate", 'Bearer realm="durafold"'),)),
+        (
+            errors.Unauthorized(has_credentials=True),
+            (("WWW-Authenticate", 'Bearer realm="durafold", error="invalid_token"'),),
+        ),
+        (
+            errors.Forbidden("append"),
+            (("WWW-Authenticate", 'Bearer realm="durafold", error="insufficient_scope"'),),
+        ),
         (errors.StaleEpoch(3), (("Producer-Epoch", "3"),)),
         (errors.MethodNotAllowed("PATCH"), (("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS"),)),
     ],
@@ -67,3 +79,7 @@ def test_an_error_carries_what_its_client_needs(
 def test_messages_say_what_to_do() -> None:
     assert "in several appends" in errors.BodyTooLarge(10).message
     assert "Send the missing appends first" in errors.ProducerGap(expected=4, received=9).message
+
+
+def test_a_condition_is_named_after_its_error() -> None:
+    assert (errors.StreamIsClosed.code, errors.NotFound.code) == ("stream_is_closed", "not_found")
