@@ -7,6 +7,7 @@ from typing import Final
 NO_STORE: Final = "no-store"
 HISTORICAL: Final = "public, max-age=60, stale-while-revalidate=300"
 HISTORICAL_PRIVATE: Final = "private, max-age=60, stale-while-revalidate=300"
+AT_TAIL_PRIVATE: Final = "private, no-cache"
 AT_TAIL: Final = "no-cache"
 """An empty page at the tail is stale with the next append: caches may keep it, but must ask (ETag) first."""
 

@@ -134,12 +134,12 @@ def polled(view: PageView, cursor: str) -> Reply:
     return Reply(200, headers, _body(view)) if view.data else Reply(204, headers)
 
 
-def event_stream(stream: StreamState) -> HeaderList:
+def event_stream(stream: StreamState, *, private: bool = False) -> HeaderList:
     """PROTOCOL §5.8: the headers of an SSE response."""
     headers: HeaderList = [
         (b"content-type", b"text/event-stream"),
         # no-transform: a compressing proxy would hold events back.
-        (b"cache-control", b"no-cache, no-transform"),
+        (b"cache-control", b"private, no-cache, no-transform" if private else b"no-cache, no-transform"),
         (b"x-accel-buffering", b"no"),
     ]
     if stream.mode is Mode.BINARY:
@@ -175,7 +175,7 @@ def _body(view: PageView) -> bytes:
 
 def _cache_control(view: PageView, *, private: bool) -> str:
     if not view.data:
-        return caching.AT_TAIL
+        return caching.AT_TAIL_PRIVATE if private else caching.AT_TAIL
     return caching.HISTORICAL_PRIVATE if private else caching.HISTORICAL
 
 
