@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from durafold_server.config import ServeSettings
+from durafold_server.access import Authenticate, Authorize, Grant, Identity, Operation, Scope
+from durafold_server.config import ConnectionLimits, ServeSettings, ServiceSettings
 from durafold_server.http.app import DurableStreamsApp, create_app
+from durafold_server.server import Server, ServerError
 
-__all__ = ["DurableStreamsApp", "ServeSettings", "create_app"]
+__all__ = [
+    "Authenticate",
+    "Authorize",
+    "ConnectionLimits",
+    "DurableStreamsApp",
+    "Grant",
+    "Identity",
+    "Operation",
+    "Scope",
+    "ServeSettings",
+    "Server",
+    "ServerError",
+    "ServiceSettings",
+    "create_app",
+]

@@ -1,27 +1,25 @@
-"""Starts the server: `python -m durafold_server`, and what `durafold serve` calls."""
+"""Starts the server: `python -m durafold_server`, and what `durafold serve` and `durafold config` call."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import ipaddress
 import os
 import signal
-import socket
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from pathlib import Path
 
+from durafold_server import settings as table
+from durafold_server import settings_text
 from durafold_server.allocator import keep_freed_memory
-from durafold_server.config import ServeSettings, ServiceSettings
-from durafold_server.http.handler import Handler
-from durafold_server.http.wire import WireServer
-from durafold_server.store.base import StoreFailure, StreamStore
-from durafold_server.store.memory import MemoryStore
+from durafold_server.config import ServeSettings
+from durafold_server.server import Server, ServerError
+from durafold_server.settings import InvalidSetting, Resolved
+from durafold_server.store.base import StoreFailure
 from durafold_server.subscriptions.signing import SigningUnavailable
 
-_SHUTDOWN_S = 4.0
+_SPARE_FILES = 256  # for the store, logs and what else a process opens beside its connections
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,28 +28,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> ServeSettings:
-    """The settings that a command line asks for; exits with a usage message if it is wrong."""
-    defaults = ServeSettings()
-    parser = argparse.ArgumentParser(prog="durafold serve", description="A durable streams server.")
-    parser.add_argument("--host", default=defaults.host, help="address to listen on (%(default)s)")
-    parser.add_argument(
-        "--port", type=_port, default=defaults.port, help="port, 0 for any free one (%(default)s)"
+    """The settings that a command line, the environment and the file ask for.
+
+    Exits with a usage message and code 2 if one of them is wrong.
+    """
+    parser = argparse.ArgumentParser(
+        prog="durafold serve",
+        usage="%(prog)s [OPTIONS]",
+        description="A durable streams server. Every option can come from an environment variable "
+        f"({table.ENV_PREFIX}PORT for --port) or from {table.FILE_NAME} as well: `durafold config show`.",
     )
-    parser.add_argument("--data", type=Path, default=defaults.data_dir, help="data directory (%(default)s)")
-    parser.add_argument("--memory", action="store_true", help="keep data in memory only: all is lost at exit")
-    for field in fields(ServiceSettings):
-        parser.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            type=_parser_like(field.default),
-            default=field.default,
-            choices=field.metadata.get("choices"),
-            help=f"{field.metadata['help']} (%(default)s)",
-        )
+    table.add_flags(parser)
     options = parser.parse_args(arguments)
-    service = ServiceSettings(
-        **{field.name: getattr(options, field.name) for field in fields(ServiceSettings)}
+    try:
+        return _resolve(options).serve_settings()
+    except InvalidSetting as exc:
+        parser.error(str(exc))
+
+
+def config(arguments: Sequence[str] | None = None) -> int:
+    """`durafold config`: show the settings in force, or write the reference page; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="durafold config", description="Settings of the stream server.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    show = commands.add_parser(
+        "show",
+        usage="%(prog)s [OPTIONS]",
+        help="print each value and where it comes from; takes the options of `durafold serve`",
     )
-    return ServeSettings(options.host, options.port, options.data, options.memory, service=service)
+    show.add_argument("--json", action="store_true", help="for programs")
+    table.add_flags(show)
+    commands.add_parser("reference", help="print the reference page of all settings, in Markdown")
+    options = parser.parse_args(arguments)
+    if options.command == "reference":
+        sys.stdout.write(settings_text.reference_page())
+        return 0
+    try:
+        resolved = _resolve(options)
+    except InvalidSetting as exc:
+        show.error(str(exc))
+    sys.stdout.write(settings_text.as_json(resolved) if options.json else settings_text.as_text(resolved))
+    return 0
 
 
 def serve(settings: ServeSettings) -> int:
@@ -59,24 +75,7 @@ def serve(settings: ServeSettings) -> int:
 
     Prints one line to standard error once connections are accepted: where it listens and where the data is.
     """
-    if not _is_loopback(settings.host):
-        return _fail(
-            f"{settings.host} is reachable from other machines, and this server has no access control yet. "
-            "Listen on 127.0.0.1 and put a proxy that authenticates in front."
-        )
-    try:
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
-    except OSError as exc:
-        return _fail(
-            f"cannot listen on {settings.host}:{settings.port} ({os.strerror(exc.errno or 0)}). "
-            "Choose another port with --port, or end the program that uses this one."
-        )
-    with listener:
-        return _run(settings, listener)
-
-
-def _run(settings: ServeSettings, listener: socket.socket) -> int:
+    _allow_open_files(settings.connection.max_connections + _SPARE_FILES)
     try:
         import uvloop
     except ModuleNotFoundError:  # not on Windows
@@ -85,86 +84,42 @@ def _run(settings: ServeSettings, listener: socket.socket) -> int:
         run = uvloop.run
     keep_freed_memory()
     try:
-        run(_serve_until_told(settings, listener))
-    except (StoreFailure, SigningUnavailable) as exc:
-        return _fail(str(exc))
+        run(_serve_until_told(settings))
+    except (InvalidSetting, ServerError, StoreFailure, SigningUnavailable) as exc:
+        print(f"durafold: {exc}", file=sys.stderr)  # noqa: T201
+        return 1
     return 0
 
 
-async def _serve_until_told(settings: ServeSettings, listener: socket.socket) -> None:
+async def _serve_until_told(settings: ServeSettings) -> None:
     """Serve until SIGINT or SIGTERM, then finish what is under way.
 
     Raises:
+        InvalidSetting: the tokens' file cannot be used.
+        ServerError: it cannot listen, or must not.
         StoreFailure: the store cannot be opened.
         SigningUnavailable: webhooks are on, but their extra is not installed.
     """
     loop, told = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, told.set)
-    handler = Handler(
-        lambda: open_store(settings), prefix=settings.prefix, cors=settings.cors, settings=settings.service
-    )
-    service = await handler.service()
-    server = WireServer(handler, max_body_bytes=settings.service.max_body_bytes, limits=settings.connection)
-    await server.start(listener)
-    host, port = listener.getsockname()[:2]
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}{settings.prefix}"
-    print(f"durafold: listening on {url}, {service.store.location}", file=sys.stderr, flush=True)  # noqa: T201
-    await told.wait()
-    handler.stop()
-    await server.stop(_SHUTDOWN_S)
-    await handler.aclose()
+    async with Server(settings) as server:
+        location = (await server.service()).store.location
+        print(f"durafold: listening on {server.url}, {location}", file=sys.stderr, flush=True)  # noqa: T201
+        await told.wait()
 
 
-async def open_store(settings: ServeSettings) -> StreamStore:
-    """The store that the settings ask for.
+def _resolve(options: argparse.Namespace) -> Resolved:
+    return table.resolve(table.given(options), os.environ, Path.cwd())
 
-    Raises:
-        StoreFailure: the data directory cannot be used; the message says why.
-    """
-    if settings.memory or settings.data_dir is None:
-        return MemoryStore()
+
+def _allow_open_files(count: int) -> None:
+    """Raise this process's own limit towards what its connections need, as far as the system lets it."""
     try:
-        from durafold_server.store.sqlite import SqliteStore
-    except ModuleNotFoundError as exc:
-        raise StoreFailure('keeping data on disk needs: pip install "durafold[server]"') from exc
-    return await SqliteStore.open(settings.data_dir)
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError("must be a port from 0 to 65535")
-    return port
-
-
-def _parser_like(default: object) -> Callable[[str], object]:
-    if isinstance(default, str):
-        return str
-    return _positive(int if isinstance(default, int) else float)
-
-
-def _positive(kind: type[float]) -> Callable[[str], float]:
-    """A parser of numbers greater than 0: any other would keep the server busy, or of no use."""
-
-    def number(text: str) -> float:
-        value = kind(text)
-        if not 0 < value < float("inf"):
-            raise argparse.ArgumentTypeError("must be greater than 0")
-        return value
-
-    return number
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _fail(message: str) -> int:
-    print(f"durafold: {message}", file=sys.stderr)  # noqa: T201
-    return 1
+        import resource
+    except ModuleNotFoundError:  # not on Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

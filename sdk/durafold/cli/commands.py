@@ -37,6 +37,16 @@ def serve(arguments: Annotated[list[str] | None, typer.Argument(metavar="OPTIONS
     raise typer.Exit(run_server(arguments or []))
 
 
+@app.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+def config(arguments: Annotated[list[str] | None, typer.Argument(metavar="show OPTIONS")] = None) -> None:
+    """Show the stream server's settings, and where each comes from."""
+    try:
+        from durafold_server.cli import config as show_config
+    except ModuleNotFoundError as exc:
+        raise _missing(exc.name, extras="cli,server") from exc
+    raise typer.Exit(show_config(arguments or []))
+
+
 @app.command()
 def demo(
     data: Annotated[Path, typer.Option(help="Directory that keeps the demo's streams and logs.")] = (

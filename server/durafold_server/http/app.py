@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from durafold.wire import names
+from durafold_server.access import Authenticate, Authorize, Identity, parse_tokens
 from durafold_server.clock import Clock, system_clock
 from durafold_server.config import ServiceSettings
-from durafold_server.http.exchange import BodyBuffer, ClientLeft, Header, Headers, collect, parse_query
+from durafold_server.http.access_log import AccessLog, AccessLogFormat
+from durafold_server.http.cors import CorsPolicy
+from durafold_server.http.exchange import BodyBuffer, ClientLeft, Header, Headers, collect, first, parse_query
+from durafold_server.http.guard import Access
 from durafold_server.http.handler import Handler, StoreFactory
 from durafold_server.protocol.responses import Reply
 from durafold_server.service import StreamService
@@ -42,9 +46,15 @@ class DurableStreamsApp:
     Args:
         open_store: opens the store; called once, on the running loop.
         prefix: path that all streams are below, relative to where the application is mounted.
-        cors: answer preflights and allow every origin; off when an outer layer does that.
+        cors: answer preflights and let web pages read replies; off when an outer layer does that.
+        cors_origins: whose web pages; any if empty.
+        access: who may do what; everybody everything by default.
+        access_log: `text` or `json`: a line to standard error for each request.
         settings: time-outs and limits.
         clock: microseconds since 1970.
+
+    Raises:
+        SigningUnavailable: webhooks are on, but their extra is not installed.
     """
 
     def __init__(
@@ -53,10 +63,21 @@ class DurableStreamsApp:
         *,
         prefix: str = names.DEFAULT_PREFIX,
         cors: bool = True,
+        cors_origins: Sequence[str] = (),
+        access: Access | None = None,
+        access_log: AccessLogFormat = "off",
         settings: ServiceSettings | None = None,
         clock: Clock = system_clock,
     ) -> None:
-        self._handler = Handler(open_store, prefix=prefix, cors=cors, settings=settings, clock=clock)
+        self._handler = Handler(
+            open_store,
+            prefix=prefix,
+            cors=CorsPolicy(cors_origins) if cors else None,
+            access=access,
+            access_log=AccessLog(access_log) if access_log != "off" else None,
+            settings=settings,
+            clock=clock,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -115,15 +136,36 @@ def create_app(
     *,
     prefix: str = names.DEFAULT_PREFIX,
     cors: bool = True,
+    cors_origins: Sequence[str] = (),
+    tokens: Sequence[str] = (),
+    authenticate: Authenticate | None = None,
+    authorize: Authorize | None = None,
+    metrics_open: bool = False,
+    access_log: AccessLogFormat = "off",
     settings: ServiceSettings | None = None,
 ) -> DurableStreamsApp:
     """A durable streams server as an ASGI application, to run or to mount.
 
+    With `tokens`, `authenticate` or `authorize`, every request is asked about; without any of them everybody
+    may do everything, which is for applications that control access in front.
+
     Args:
         store: where streams are kept; in memory if None, and then lost at exit.
         prefix: path that all streams are below.
-        cors: allow every origin; off when an outer layer does that.
+        cors: answer preflights and let web pages read replies; off when an outer layer does that.
+        cors_origins: whose web pages, such as `https://app.example`; any if empty.
+        tokens: static bearer tokens, such as `SECRET=read,write:todos/`.
+        authenticate: called with a request's headers by lower-case name; returns who sends it, or None. Plain
+            or async. Tokens are looked at first.
+        authorize: called with the identity (None: nobody known), the operation and the stream's path; returns
+            whether that is allowed. Plain or async. By default the identity's grants decide.
+        metrics_open: answer `/metrics` without asking.
+        access_log: `text` or `json`: a line to standard error for each request.
         settings: time-outs and limits.
+
+    Raises:
+        InvalidToken: one of the tokens is malformed.
+        SigningUnavailable: webhooks are on, but their extra is not installed.
 
     Example:
         ```python
@@ -137,7 +179,15 @@ def create_app(
     async def open_store() -> StreamStore:
         return chosen if chosen is not None else MemoryStore()
 
-    return DurableStreamsApp(open_store, prefix=prefix, cors=cors, settings=settings)
+    return DurableStreamsApp(
+        open_store,
+        prefix=prefix,
+        cors=cors,
+        cors_origins=cors_origins,
+        access=Access(parse_tokens(tokens), authenticate, authorize, metrics_open),
+        access_log=access_log,
+        settings=settings,
+    )
 
 
 class AsgiExchange:
@@ -156,6 +206,7 @@ class AsgiExchange:
         "_send",
         "_unsent",
         "headers",
+        "identity",
         "method",
         "mount",
         "raw_path",
@@ -167,6 +218,7 @@ class AsgiExchange:
         self.raw_path: str = raw_path.decode("latin-1") if raw_path else scope["path"]
         self.mount: str = scope.get("root_path", "").rstrip("/")
         self.headers: dict[str, str] = {}
+        self.identity: Identity | None = None
         self._scope = scope
         self._receive = receive
         self._send = send
@@ -194,6 +246,10 @@ class AsgiExchange:
         """See `Exchange`."""
         self.headers = collect(self._scope["headers"])
         return self.headers
+
+    def header(self, name: bytes) -> str | None:
+        """See `Exchange`."""
+        return first(self._scope["headers"], name)
 
     def query(self) -> dict[str, list[str]]:
         """See `Exchange`."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, Protocol, TypeAlias
 from urllib.parse import unquote_plus
 
+from durafold_server.access import Identity
 from durafold_server.protocol.errors import BodyTooLarge, InvalidRequest
 from durafold_server.protocol.responses import Reply
 
@@ -35,6 +36,8 @@ class Exchange(Protocol):
     """The part of the path that an outer application has taken, without a slash at its end."""
     headers: dict[str, str]
     """By lower-case name, once `read_headers` was called."""
+    identity: Identity | None
+    """Who sent it, once that is known."""
 
     @property
     def scheme(self) -> str:
@@ -52,6 +55,10 @@ class Exchange(Protocol):
         Raises:
             InvalidRequest: one of the protocol's headers is given twice.
         """
+        ...
+
+    def header(self, name: bytes) -> str | None:
+        """The first value of a header, by its lower-case name, before `read_headers` has checked them."""
         ...
 
     def query(self) -> dict[str, list[str]]:
@@ -158,6 +165,17 @@ def collect(raw: Iterable[Header]) -> dict[str, str]:
         else:
             headers[name] += ", " + raw_value.decode("latin-1")
     return headers
+
+
+async def enter_task() -> None:
+    """Return inside a task. A request is begun without one, but time-outs and foreign code want one."""
+    if asyncio.current_task() is None:
+        await asyncio.sleep(0)  # whoever began the request makes a task of the rest
+
+
+def first(raw: Iterable[Header], name: bytes) -> str | None:
+    """The first value of a header; `raw` has lower-case names."""
+    return next((value.decode("latin-1") for header, value in raw if header == name), None)
 
 
 def parse_query(raw: bytes) -> dict[str, list[str]]:

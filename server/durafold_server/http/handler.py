@@ -9,13 +9,20 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from time import perf_counter
 from typing import Final
 
 from durafold.wire import names
 from durafold_server.clock import Clock, system_clock
 from durafold_server.config import ServiceSettings
+from durafold_server.http.access_log import AccessLog, request_id
+from durafold_server.http.cors import PREFLIGHT, CorsPolicy
 from durafold_server.http.exchange import ClientLeft, Exchange, Headers
+from durafold_server.http.guard import Access, Guard, Visitor, operation_of
 from durafold_server.http.live import Frames, serve_events
+from durafold_server.http.observed import ObservedExchange
+from durafold_server.http.probes import METRICS_PATH, Probes
+from durafold_server.metrics import ServerCounts
 from durafold_server.protocol import requests, responses
 from durafold_server.protocol.cursors import next_cursor
 from durafold_server.protocol.errors import (
@@ -25,12 +32,12 @@ from durafold_server.protocol.errors import (
     StorageFull,
     StorageUnavailable,
 )
+from durafold_server.protocol.model import Payload
 from durafold_server.protocol.responses import Reply
 from durafold_server.service import StreamService
 from durafold_server.store.base import StoreFailure, StoreFull, StreamStore
-from durafold_server.store.memory import MemoryStore
 from durafold_server.subscriptions import signing
-from durafold_server.subscriptions.http import ControlApi, ControlRequest
+from durafold_server.subscriptions.http import ControlApi, ControlRequest, guarded_operation
 
 logger = logging.getLogger(__name__)
 
@@ -42,54 +49,6 @@ _SECURITY_HEADERS: Final = (
     (b"cross-origin-resource-policy", b"cross-origin"),
     (b"content-security-policy", b"sandbox; default-src 'none'"),
 )
-_EXPOSED: Final = (
-    names.STREAM_NEXT_OFFSET,
-    names.STREAM_CURSOR,
-    names.STREAM_UP_TO_DATE,
-    names.STREAM_CLOSED,
-    names.STREAM_TTL,
-    names.STREAM_EXPIRES_AT,
-    names.STREAM_SSE_DATA_ENCODING,
-    names.PRODUCER_EPOCH,
-    names.PRODUCER_SEQ,
-    names.PRODUCER_EXPECTED_SEQ,
-    names.PRODUCER_RECEIVED_SEQ,
-    "ETag",
-    "Location",
-    "Retry-After",
-)
-_ACCEPTED: Final = (
-    "Authorization",
-    "Content-Type",
-    "If-None-Match",
-    names.STREAM_SEQ,
-    names.STREAM_TTL,
-    names.STREAM_EXPIRES_AT,
-    names.STREAM_CLOSED,
-    names.STREAM_FORKED_FROM,
-    names.STREAM_FORK_OFFSET,
-    names.STREAM_FORK_SUB_OFFSET,
-    names.PRODUCER_ID,
-    names.PRODUCER_EPOCH,
-    names.PRODUCER_SEQ,
-)
-_CORS_HEADERS: Final = (
-    (b"access-control-allow-origin", b"*"),
-    (b"access-control-expose-headers", ", ".join(_EXPOSED).encode()),
-)
-_PREFLIGHT: Final = Reply(
-    204,
-    [
-        (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, DELETE, OPTIONS"),
-        (b"access-control-allow-headers", ", ".join(_ACCEPTED).encode()),
-        (b"access-control-max-age", b"86400"),
-    ],
-)
-_HEALTHY: Final = Reply(200, [(b"content-type", b"text/plain; charset=utf-8")], b"ok\n")
-
-
-async def _memory_store() -> StreamStore:
-    return MemoryStore()
 
 
 class Handler:
@@ -98,9 +57,16 @@ class Handler:
     Args:
         open_store: opens the store; called once, on the running loop.
         prefix: path that all streams are below, relative to where the server is mounted.
-        cors: answer preflights and allow every origin; off when an outer layer does that.
+        cors: which web pages may read replies; None when an outer layer decides that.
+        access: who may do what; everybody everything by default.
+        access_log: writes a line for each request; None for none.
         settings: time-outs and limits.
         clock: microseconds since 1970.
+
+    Attributes:
+        extra_headers: for every response, beside its own.
+        counts: what requests add up to.
+        probes: answers what operators ask.
 
     Raises:
         SigningUnavailable: webhooks are on, but their extra is not installed.
@@ -111,14 +77,21 @@ class Handler:
         open_store: StoreFactory,
         *,
         prefix: str = names.DEFAULT_PREFIX,
-        cors: bool = True,
+        cors: CorsPolicy | None = None,
+        access: Access | None = None,
+        access_log: AccessLog | None = None,
         settings: ServiceSettings | None = None,
         clock: Clock = system_clock,
     ) -> None:
-        self.extra_headers: Headers = _SECURITY_HEADERS + _CORS_HEADERS if cors else _SECURITY_HEADERS
+        self.extra_headers: Headers = _SECURITY_HEADERS + (cors.common_headers if cors else ())
+        self.counts = ServerCounts()
+        self.probes = Probes(self.service, self.counts)
         self._open_store = open_store
         self._prefix = "/" + prefix.strip("/") if prefix.strip("/") else ""
         self._cors = cors
+        self._guard = Guard(access) if access is not None and access.is_controlled else None
+        self._access_log = access_log
+        self._is_observed = access_log is not None or (cors is not None and cors.depends_on_origin)
         self._settings = settings or ServiceSettings()
         self._clock = clock
         self._frames = Frames()
@@ -150,6 +123,7 @@ class Handler:
 
     def stop(self) -> None:
         """End all live reads, so that nobody has to wait for them."""
+        self.probes.stop()
         if self._control is not None:
             self._control.stop()
         if self._service is not None:
@@ -164,62 +138,131 @@ class Handler:
 
     async def serve(self, exchange: Exchange) -> None:
         """Answer one request, whatever happens."""
+        if self._is_observed:
+            exchange = self._observed(exchange)
         try:
             await self._respond(exchange)
         except ProtocolError as error:
-            await exchange.reply(responses.refused(error))
+            await self._refuse(exchange, error)
         except StoreFull as exc:
             logger.warning("storage full: %s", exc)
-            await exchange.reply(
-                responses.refused(StorageFull("The server's disk is full; nothing was stored."))
-            )
+            await self._refuse(exchange, StorageFull("The server's disk is full; nothing was stored."))
         except StoreFailure:
             logger.exception("storage failed")
             # The reason names files, which are nobody's business but the operator's: it is in the log.
-            await exchange.reply(
-                responses.refused(StorageUnavailable("The server's storage failed; try again."))
-            )
+            await self._refuse(exchange, StorageUnavailable("The server's storage failed; try again."))
         except ClientLeft:
             pass
         finally:
             exchange.finish()
 
+    async def _refuse(self, exchange: Exchange, error: ProtocolError) -> None:
+        self.counts.refused(error.status, error.code)
+        await exchange.reply(responses.refused(error))
+
     async def _respond(self, exchange: Exchange) -> None:
         root, below = self._split(exchange)
         if below is None:
-            await exchange.reply(_outside(root, exchange.raw_path))
+            await exchange.reply(await self._outside(exchange, root))
             return
-        if exchange.method == "OPTIONS" and self._cors:
-            await exchange.reply(_PREFLIGHT)
+        if exchange.method == "OPTIONS" and self._cors is not None:
+            await exchange.reply(PREFLIGHT)
             return
         if below.partition("/")[0] == requests.RESERVED_SEGMENT:
-            await exchange.reply(await self._control_reply(exchange, root, below))
+            reply = await self._control_reply(exchange, root, below)
+            await exchange.reply(reply)
+            self.counts.answered("subscriptions", reply.status)
             return
-        path = requests.parse_path(below)
+        path = requests.parse_path(below, max_chars=self._settings.max_path_chars)
         headers = exchange.read_headers()
+        visitor = None
+        if self._guard is not None:
+            visitor = await self._meet(self._guard, exchange, headers)
+            await visitor.check(operation_of(exchange.method, path, headers), path)
         service = self._service or await self.service()
         match exchange.method:
             case "POST":
-                body = await exchange.body(self._settings.max_body_bytes)
-                appended = await service.append(requests.parse_append(path, headers, body))
-                await exchange.reply(responses.appended(appended))
+                await self._append(exchange, service, path, visitor)
             case "GET":
                 await self._read(exchange, service, requests.parse_read(path, headers, exchange.query()))
             case "HEAD":
                 await exchange.reply(responses.described(await service.head(path)))
+                self.counts.requests["head"] += 1
             case "PUT":
-                body = await exchange.body(self._settings.max_body_bytes)
-                created = await service.create(requests.parse_create(path, headers, body, root=root))
-                await exchange.reply(responses.created(created, f"{_base_url(exchange, root)}/{path}"))
+                await self._create(exchange, service, path, root, visitor)
             case "DELETE":
                 await service.delete(path)
                 await exchange.reply(responses.deleted())
+                self.counts.requests["delete"] += 1
             case method:
                 raise MethodNotAllowed(method)
+
+    async def _append(
+        self, exchange: Exchange, service: StreamService, path: str, visitor: Visitor | None
+    ) -> None:
+        began_s = perf_counter()
+        settings = self._settings
+        body = await exchange.body(settings.max_body_bytes)
+        request = requests.parse_append(path, exchange.headers, body, max_json_depth=settings.max_json_depth)
+        if visitor is not None and request.close and body:
+            await visitor.check("append", path)  # beside "close", which its head has told
+        outcome = await service.append(request)
+        await exchange.reply(responses.appended(outcome))
+        payload = request.payload
+        messages = payload.messages if outcome.added_data and isinstance(payload, Payload) else 0
+        self.counts.appended(messages, len(body), perf_counter() - began_s)
+
+    async def _create(
+        self, exchange: Exchange, service: StreamService, path: str, root: str, visitor: Visitor | None
+    ) -> None:
+        body = await exchange.body(self._settings.max_body_bytes)
+        request = requests.parse_create(
+            path, exchange.headers, body, root=root, max_json_depth=self._settings.max_json_depth
+        )
+        if visitor is not None and request.fork is not None:
+            await visitor.check("fork", request.fork.source_path)
+        created = await service.create(request)
+        await exchange.reply(responses.created(created, f"{_base_url(exchange, root)}/{path}"))
+        self.counts.requests["create"] += 1
+        self.counts.received_bytes += len(body)
+
+    async def _read(self, exchange: Exchange, service: StreamService, request: requests.ReadRequest) -> None:
+        is_private = self._guard is not None
+        if request.live is None:
+            began_s = perf_counter()
+            view = await service.read(request)
+            reply = responses.page(view, if_none_match=request.if_none_match, private=is_private)
+            await exchange.reply(reply)
+            self.counts.read_seconds.observe(perf_counter() - began_s)
+        elif request.live == "sse":
+            self.counts.requests["sse"] += 1
+            await serve_events(
+                exchange, service, request, self._frames, self._clock, self.counts, private=is_private
+            )
+            return
+        else:
+            reply = await self._polled(exchange, service, request)
+            await exchange.reply(reply)
+        self.counts.sent_bytes += len(reply.body)
+
+    async def _polled(
+        self, exchange: Exchange, service: StreamService, request: requests.ReadRequest
+    ) -> Reply:
+        self.counts.requests["long_poll"] += 1
+        self.counts.polling += 1
+        try:
+            view = await service.poll(request, exchange.gone())
+        finally:
+            self.counts.polling -= 1
+        cursor = next_cursor(self._clock(), request.cursor, random.random())  # noqa: S311
+        return responses.polled(view, cursor)
 
     async def _control_reply(self, exchange: Exchange, root: str, below: str) -> Reply:
         """PROTOCOL §6: the reserved paths come before all streams."""
         headers = exchange.read_headers()
+        if self._guard is not None and (asked := guarded_operation(below)) is not None:
+            visitor = await self._meet(self._guard, exchange, headers)
+            await visitor.check(*asked)
         body = await exchange.body(self._settings.max_body_bytes)
         await self.service()
         if self._control is None:
@@ -227,16 +270,34 @@ class Handler:
         base_url = _base_url(exchange, root)
         return await self._control.handle(ControlRequest(exchange.method, below, headers, body, base_url))
 
-    async def _read(self, exchange: Exchange, service: StreamService, request: requests.ReadRequest) -> None:
-        if request.live is None:
-            view = await service.read(request)
-            await exchange.reply(responses.page(view, if_none_match=request.if_none_match))
-        elif request.live == "sse":
-            await serve_events(exchange, service, request, self._frames, self._clock)
-        else:
-            view = await service.poll(request, exchange.gone())
-            cursor = next_cursor(self._clock(), request.cursor, random.random())  # noqa: S311
-            await exchange.reply(responses.polled(view, cursor))
+    async def _outside(self, exchange: Exchange, root: str) -> Reply:
+        """The reply to a request that is for no stream."""
+        headers = exchange.read_headers()
+        path = exchange.raw_path.removeprefix(exchange.mount)
+        if path == METRICS_PATH and self._guard is not None and not self._guard.metrics_open:
+            visitor = await self._meet(self._guard, exchange, headers)
+            await visitor.check("metrics", "")
+        reply = await self.probes.answer(path) if exchange.method in ("GET", "HEAD") else None
+        if reply is None:
+            raise NotFound(f"There is nothing here; streams are below {root}/.")
+        return reply
+
+    async def _meet(self, guard: Guard, exchange: Exchange, headers: dict[str, str]) -> Visitor:
+        visitor = await guard.meet(headers)
+        exchange.identity = visitor.identity
+        return visitor
+
+    def _observed(self, exchange: Exchange) -> Exchange:
+        """The exchange with headers that depend on the request, and a line in the access log."""
+        extra: Headers = ()
+        if self._cors is not None and self._cors.depends_on_origin:
+            extra = self._cors.headers_for(exchange.header(b"origin"))
+        if (log := self._access_log) is None:
+            return ObservedExchange(exchange, extra, None)
+        name = request_id(exchange.header(b"x-request-id"))
+        return ObservedExchange(
+            exchange, (*extra, (b"x-request-id", name.encode())), lambda ended: log.note(ended, name)
+        )
 
     def _split(self, exchange: Exchange) -> tuple[str, str | None]:
         """(URL path of the stream root, what follows it), the latter None for paths outside the root."""
@@ -244,12 +305,6 @@ class Handler:
         # A mounted application gets the whole path, with the mount's part named beside it.
         root = mount + self._prefix if mount and full.startswith(f"{mount}/") else self._prefix
         return root, full[len(root) + 1 :] if full.startswith(f"{root}/") else None
-
-
-def _outside(root: str, raw_path: str) -> Reply:
-    if raw_path in ("/healthz", "/health"):
-        return _HEALTHY
-    return responses.refused(NotFound(f"There is nothing here; streams are below {root}/."))
 
 
 def _base_url(exchange: Exchange, root: str) -> str:

@@ -10,6 +10,7 @@ from durafold.wire.offsets import Offset
 from durafold_server.clock import Clock
 from durafold_server.config import ServiceSettings
 from durafold_server.http.exchange import Exchange
+from durafold_server.metrics import ServerCounts
 from durafold_server.protocol import sse
 from durafold_server.protocol.cursors import later_cursor, next_cursor
 from durafold_server.protocol.model import Mode
@@ -38,7 +39,14 @@ class Frames:
 
 
 async def serve_events(
-    exchange: Exchange, service: StreamService, request: ReadRequest, frames: Frames, clock: Clock
+    exchange: Exchange,
+    service: StreamService,
+    request: ReadRequest,
+    frames: Frames,
+    clock: Clock,
+    counts: ServerCounts,
+    *,
+    private: bool,
 ) -> None:
     """Answer a read with `live=sse` (PROTOCOL §5.8) until stream, client or connection time ends.
 
@@ -47,7 +55,7 @@ async def serve_events(
     """
     stream, position = await service.begin_following(request)
     cursor = next_cursor(clock(), request.cursor, random.random())  # noqa: S311
-    reader = EventReader(exchange, frames, clock, service.settings, position=position, cursor=cursor)
+    reader = EventReader(exchange, frames, clock, service.settings, counts, position=position, cursor=cursor)
 
     def has_room() -> None:
         service.readers.changed(stream.id)
@@ -55,7 +63,7 @@ async def serve_events(
     def has_left() -> None:
         service.readers.detach(stream.id, reader)
 
-    await exchange.begin_stream(event_stream(stream), has_room=has_room, has_left=has_left)
+    await exchange.begin_stream(event_stream(stream, private=private), has_room=has_room, has_left=has_left)
     service.readers.attach(stream, reader)
     await exchange.streamed()
 
@@ -65,6 +73,7 @@ class EventReader:
 
     __slots__ = (
         "_clock",
+        "_counts",
         "_cursor",
         "_ends_at_s",
         "_exchange",
@@ -82,6 +91,7 @@ class EventReader:
         frames: Frames,
         clock: Clock,
         settings: ServiceSettings,
+        counts: ServerCounts,
         *,
         position: int,
         cursor: str,
@@ -91,6 +101,7 @@ class EventReader:
         self._exchange = exchange
         self._frames = frames
         self._clock = clock
+        self._counts = counts
         self._cursor = cursor
         self._held = b""
         self._heartbeat_s = settings.heartbeat_s
@@ -110,7 +121,9 @@ class EventReader:
         if view.stream.mode is Mode.TEXT and (view.data or self._held):
             view = self._whole_characters(view)
         self._sent_at_s = time.monotonic()
-        self._exchange.write(self._frames.encode(view, self._cursor))
+        frame = self._frames.encode(view, self._cursor)
+        self._counts.sent_bytes += len(frame)
+        self._exchange.write(frame)
 
     def tick(self, now_s: float) -> bool:
         """See `LiveReader`."""

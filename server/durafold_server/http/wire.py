@@ -23,8 +23,9 @@ from typing import Any, Final, cast
 
 import httptools
 
+from durafold_server.access import Identity
 from durafold_server.config import ConnectionLimits
-from durafold_server.http.exchange import BodyBuffer, Header, collect, parse_query
+from durafold_server.http.exchange import BodyBuffer, Header, collect, first, parse_query
 from durafold_server.http.handler import Handler
 from durafold_server.protocol.errors import ProtocolError
 from durafold_server.protocol.responses import Reply
@@ -68,6 +69,7 @@ class WireExchange:
         "_raw_query",
         "_request",
         "headers",
+        "identity",
         "is_live",
         "method",
         "mount",
@@ -84,6 +86,7 @@ class WireExchange:
         self._raw_query = target[2]
         self.mount = ""
         self.headers: dict[str, str] = {}
+        self.identity: Identity | None = None
         self._connection = connection
         self._request = request
         self._keep_alive = keep_alive
@@ -101,6 +104,10 @@ class WireExchange:
         """See `Exchange`."""
         self.headers = collect(self._request.headers)
         return self.headers
+
+    def header(self, name: bytes) -> str | None:
+        """See `Exchange`."""
+        return first(self._request.headers, name)
 
     def query(self) -> dict[str, list[str]]:
         """See `Exchange`."""
@@ -196,6 +203,7 @@ class Connection(asyncio.Protocol):
         self._closing = False
         self._is_last = False
         self._progressed = False
+        self._in_head = False
         self._unplaced_bytes = 0
         self._began = server.now
         self.lost: asyncio.Future[None] = server.loop.create_future()
@@ -211,6 +219,11 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         host, port = transport.get_extra_info("sockname")[:2]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if len(self._server.connections) >= self._server.limits.max_connections:
+            self._refuse(
+                503, "The server has as many connections as it takes; try again.", "retry-after: 1\r\n"
+            )
+            return
         self._server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why does not matter
@@ -264,6 +277,7 @@ class Connection(asyncio.Protocol):
         """A request begins."""
         self._request = _Request(self._server.max_body_bytes)
         self._began = self._server.now
+        self._in_head = True
         self._progress()
 
     def on_url(self, url: bytes) -> None:
@@ -284,6 +298,7 @@ class Connection(asyncio.Protocol):
         request.method = self._parser.get_method().decode("latin-1")
         request.is_http11 = self._parser.get_http_version() == "1.1"
         request.has_head = True
+        self._in_head = False
         for name, value in request.headers:
             if name == b"expect" and value.lower() == b"100-continue" and self._current is None:
                 self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -379,8 +394,10 @@ class Connection(asyncio.Protocol):
         if self._congested_since is not None:
             if now - self._congested_since > limits.write_timeout_s:
                 self.abort()
-        elif self._current is None and now - self._began > limits.idle_timeout_s:
-            self.close()
+        elif self._current is None:
+            waited_s = now - self._began
+            if waited_s > limits.idle_timeout_s or (self._in_head and waited_s > limits.header_timeout_s):
+                self.close()
 
     def serve(self, exchange: WireExchange) -> None:
         """Serve a request as far as it goes without waiting; only the rest needs a task.
@@ -431,22 +448,24 @@ class Connection(asyncio.Protocol):
         if isinstance(reason, _HeadTooLarge):
             self._refuse(431, "The request's head is too large.")
         elif isinstance(reason, ProtocolError):
-            self._refuse(reason.status, reason.message)
+            self._refuse(reason.status, reason.message, code=reason.code)
         else:
             logger.error("a request could not be taken in", exc_info=reason)
             self.abort()
 
-    def _refuse(self, status: int, message: str) -> None:
+    def _refuse(self, status: int, message: str, header: str = "", *, code: str = "connection") -> None:
         """Answer what cannot be parsed, and hang up: where the next request begins is anybody's guess."""
         if self._current is not None:
             # It would be taken for the answer under way. What was asked before is answered; then it is over.
             self._pause_reading()
             self._is_last = True
             return
+        self._server.handler.counts.refused(status, code)
         body = f"{message}\n".encode()
         self.write(
-            b"%bcontent-type: text/plain; charset=utf-8\r\n%bcontent-length: %d\r\n"
-            b"connection: close\r\n\r\n%b" % (_STATUS_LINES[status], self.common_headers(), len(body), body)
+            b"%bcontent-type: text/plain; charset=utf-8\r\n%b%bcontent-length: %d\r\n"
+            b"connection: close\r\n\r\n%b"
+            % (_STATUS_LINES[status], self.common_headers(), header.encode(), len(body), body)
         )
         self.close()
 
@@ -516,6 +535,7 @@ class WireServer:
         self.now = time.monotonic()
         self.common_headers = b""
         self._ready: list[tuple[Connection, WireExchange]] = []
+        handler.probes.connections = lambda: len(self.connections)
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 

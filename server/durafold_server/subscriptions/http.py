@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -12,6 +12,7 @@ from durafold_server.clock import Clock
 from durafold_server.config import ServiceSettings
 from durafold_server.protocol import caching
 from durafold_server.protocol.errors import ProtocolError
+from durafold_server.protocol.requests import RESERVED_SEGMENT
 from durafold_server.protocol.responses import HeaderList, Reply
 from durafold_server.service import StreamService
 from durafold_server.subscriptions import messages
@@ -193,6 +194,22 @@ class ControlApi:
         if self._signer is None:
             return None
         return SigningView("ed25519", self._signer.kid, f"{base_url}/__ds/jwks.json")
+
+
+def guarded_operation(path: str) -> tuple[Literal["subscribe", "claim"], str] | None:
+    """What a request below `__ds` wants to do, and to which path; None if access control has no say.
+
+    That is so for the public keys, and for workers that show the token of their wake, which is good for one
+    subscription only (PROTOCOL §6.6).
+    """
+    try:
+        route = _parse_route(path)
+    except (SubscriptionError, ProtocolError):
+        return "subscribe", path
+    if route.resource in ("keys", "callback", "ack", "release"):
+        return None
+    operation: Literal["subscribe", "claim"] = "claim" if route.resource == "claim" else "subscribe"
+    return operation, f"{RESERVED_SEGMENT}/subscriptions/{route.name}"
 
 
 def _parse_route(path: str) -> _Route:

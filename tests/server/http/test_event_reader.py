@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from durafold_server.config import ServiceSettings
 from durafold_server.http.exchange import Exchange
 from durafold_server.http.live import EventReader, Frames
+from durafold_server.metrics import ServerCounts
 from durafold_server.protocol.model import Mode, StreamState
 from durafold_server.protocol.responses import PageView
 from support.server_stores import ManualClock
@@ -46,7 +47,8 @@ def frames() -> Frames:
 
 def reader_of(outbox: Outbox, frames: Frames, clock: ManualClock, cursor: str = "1") -> EventReader:
     settings = ServiceSettings(heartbeat_s=15, sse_max_age_s=60)
-    return EventReader(cast("Exchange", outbox), frames, clock, settings, position=0, cursor=cursor)
+    exchange = cast("Exchange", outbox)
+    return EventReader(exchange, frames, clock, settings, ServerCounts(), position=0, cursor=cursor)
 
 
 def cursor_in(frame: bytes) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -82,7 +83,31 @@ def test_a_public_address_is_refused(host: str) -> None:
 
     assert ended.returncode == 1
     assert "reachable from other machines" in ended.stderr
+    assert "--tokens-file" in ended.stderr
+    assert "--insecure" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_settings_and_tokens_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DURAFOLD_TOKENS", "app@s3cr3t=read,write:todos/")
+    monkeypatch.setenv("DURAFOLD_MAX_BODY_BYTES", "3")
+    with ServerProcess() as server:
+        known = {"Authorization": "Bearer s3cr3t"}
+
+        assert httpx.put(f"{server.url}/todos/a", headers=known, content=b"abc").status_code == 201
+        assert httpx.put(f"{server.url}/todos/b", headers=known, content=b"abcd").status_code == 413
+        assert httpx.put(f"{server.url}/other", headers=known).status_code == 403
+        assert httpx.put(f"{server.url}/todos/c").status_code == 401
+        assert "s3cr3t" not in server.output
+
+
+def test_a_wrong_variable_is_said_and_exits_with_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DURAFOLD_PORT", "http")
+
+    ended = run("--memory")
+
+    assert ended.returncode == 2
+    assert "environment variable DURAFOLD_PORT: must be a whole number (it is 'http')" in ended.stderr
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.2"])
@@ -177,6 +202,32 @@ def test_a_server_ends_within_5_seconds_with_50_live_readers(tmp_path: Path) -> 
     assert {rest[-5:] for rest in rests} == {b"0\r\n\r\n"}
     # One that the server had not read yet is hung up on.
     assert {reply[:12] for reply in polled} <= {b"HTTP/1.1 204", b""}
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Room for more than a thousand open connections in this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_server_ends_within_5_seconds_with_1000_live_readers(many_files: None) -> None:
+    with ServerProcess(stop_timeout_s=5) as server:  # then it would be killed, which is no exit with 0
+        httpx.put(f"{server.url}/a", headers=TEXT).raise_for_status()
+        with reading(server, "a", 1000) as readers:
+            heads = [reader.recv(4096)[:15] for reader in readers]
+
+            exit_code = server.terminate()
+
+            rests = [rest_of(reader)[-5:] for reader in readers]
+        output = server.output
+
+    assert exit_code == 0
+    assert set(heads) == {b"HTTP/1.1 200 OK"}
+    assert set(rests) == {b"0\r\n\r\n"}
+    assert len(output.splitlines()) == 1
 
 
 def test_a_server_ends_soon_though_some_clients_do_not_read() -> None:
