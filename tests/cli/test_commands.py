@@ -37,7 +37,7 @@ def free_port() -> int:
     return port
 
 
-@pytest.mark.parametrize("command", ["serve", "demo", "bench", "version"])
+@pytest.mark.parametrize("command", ["serve", "config", "demo", "bench", "version"])
 def test_help_names_the_command(command: str) -> None:
     outcome = durafold("--help")
 
@@ -57,6 +57,13 @@ def test_wrong_usage_ends_with_code_2(arguments: list[str]) -> None:
 
     assert outcome.returncode == 2
     assert "usage: durafold" in outcome.stderr.lower()
+
+
+def test_config_show_takes_the_options_of_serve(tmp_path: Path) -> None:
+    outcome = durafold("config", "show", "--port", "8080", cwd=tmp_path)
+
+    assert outcome.returncode == 0
+    assert re.search(r"^port += 8080 +# flag --port$", outcome.stdout, re.MULTILINE)
 
 
 def test_serve_says_where_it_listens_and_where_the_data_is(tmp_path: Path) -> None:

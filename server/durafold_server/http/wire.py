@@ -336,7 +336,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
 
     def write_parts(self, head: bytes, body: bytes, end: bytes = b"") -> None:
-        """Queue bytes that follow each other; a large body is not copied, so that slow readers can share it."""
+        """Queue bytes in this order; a large body is not copied, so that slow readers can share it."""
         if len(body) < _SMALL_BYTES:
             self.write(head + body + end)
         elif self._transport is not None and not self._transport.is_closing():
