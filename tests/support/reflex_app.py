@@ -31,14 +31,17 @@ class ReflexApp:
         stream_url: base URL of the streams.
         directory: where the app runs, and keeps its last state.
         pages: build and serve the pages too, which takes a while; otherwise only what tabs connect to.
+        source: another app than the demo.
     """
 
-    def __init__(self, stream_url: str, directory: Path, *, pages: bool = False) -> None:
+    def __init__(
+        self, stream_url: str, directory: Path, *, pages: bool = False, source: Path = DEMO_DIR
+    ) -> None:
         self._port = _free_port()
-        self._source = directory / DEMO_DIR.name
+        self._source = directory / source.name
         if not self._source.exists():
             made = shutil.ignore_patterns(".*", "__pycache__")
-            shutil.copytree(DEMO_DIR, self._source, ignore=made)
+            shutil.copytree(source, self._source, ignore=made)
         self._env = {
             "STREAM_URL": stream_url,
             "DURAFOLD_CACHE_DIR": str(directory / "cache"),

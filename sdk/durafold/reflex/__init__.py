@@ -30,6 +30,7 @@ page, so a large state is better served by a computed var that picks what the pa
 from __future__ import annotations
 
 from durafold.reflex.app import mount
+from durafold.reflex.embed import embed_server
 from durafold.reflex.states import use_server_reducer, use_server_state
 
-__all__ = ["mount", "use_server_reducer", "use_server_state"]
+__all__ = ["embed_server", "mount", "use_server_reducer", "use_server_state"]

@@ -1,0 +1,64 @@
+"""`embed_server`: the stream server inside a Reflex app, so that one `reflex run` is the whole of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import reflex as rx
+
+from durafold.errors import ConfigurationError
+from durafold.wire.names import DEFAULT_PORT
+
+__all__ = ["DEFAULT_DATA_DIR", "embed_server"]
+
+DEFAULT_DATA_DIR: Final = ".durafold/streams"
+"""In the app's directory. It is hidden because Reflex's development mode restarts the app for other files."""
+
+
+def embed_server(
+    app: rx.App, *, data: Path | str = DEFAULT_DATA_DIR, port: int | None = None, **settings: object
+) -> rx.App:
+    """Run the stream server in the process of the app, for as long as the app runs. ::
+
+        app = embed_server(mount(rx.App()))
+
+    It listens on a port of its own, so that scripts, other apps and `durafold tail` can take part. It is for
+    apps that run as one process, as Reflex apps do without Redis: two cannot share a data directory.
+
+    Args:
+        app: the Reflex app.
+        data: directory that keeps the streams.
+        port: where to listen on 127.0.0.1. Default: the port of the environment variable STREAM_URL, which
+            `mount` goes by, or else 4437.
+        settings: more settings of the server, by the names of `durafold_server.ServeSettings`.
+
+    Returns:
+        The same app.
+
+    Raises:
+        ConfigurationError: the server's extra is not installed.
+
+    The app does not start if the port is taken or the directory is in use; the message says by whom.
+    """
+    if find_spec("httptools") is None:  # here, and not in the midst of the start
+        raise ConfigurationError(
+            "The stream server is not installed", hint='Run: pip install "durafold[server]"'
+        )
+
+    @asynccontextmanager
+    async def stream_server() -> AsyncIterator[None]:
+        # Imported and made here: Reflex forks its worker from the process that imported the app.
+        from durafold_server import Server
+
+        where = port or urlsplit(os.environ.get("STREAM_URL", "")).port or DEFAULT_PORT
+        async with Server(data=str(data), port=where, **settings):
+            yield
+
+    app.register_lifespan_task(stream_server)
+    return app
