@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, ParamSpec, TypeVar
+from types import NoneType
+from typing import Any, Final
 
 from durafold.wire import names
 from durafold_server.access import (
@@ -28,9 +29,6 @@ from durafold_server.protocol.errors import (
 )
 
 logger = logging.getLogger(__name__)
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 REGISTRY_PATH: Final = "__registry__"
 """The stream of streams: reading it is listing them."""
@@ -136,17 +134,15 @@ def operation_of(method: str, path: str, headers: Mapping[str, str]) -> Operatio
             raise MethodNotAllowed(method)
 
 
-async def _answer(name: str, hook: Callable[P, T | Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+async def _answer(name: str, hook: Callable[..., Any], *args: object) -> Any:
     """What a hook of the embedding application answers, plain or async."""
     try:
-        answer: Any = hook(*args, **kwargs)
+        answer: Any = hook(*args)
         # Most answers are plain, and `isawaitable` is not cheap.
-        is_plain = answer is None or isinstance(answer, (bool, Identity)) or not inspect.isawaitable(answer)
-        if not is_plain:
-            await enter_task()
-            answer = await answer
-        result: T = answer
-        return result
+        if isinstance(answer, (bool, Identity, NoneType)) or not inspect.isawaitable(answer):
+            return answer
+        await enter_task()
+        return await answer
     except ProtocolError:
         raise
     except Exception:
