@@ -1,33 +1,44 @@
 """The `durafold` command. The entry point imports this module: it stays small, so that help comes at once.
 
-Exit codes: 0 success, and the orderly end of `serve` and `demo`; 1 failure; 2 wrong usage; 130 Ctrl-C.
+`catalog` names the commands, `app` finds the one that is called, and each has a module of its own. What they
+share: `session` (options of all that talk to a server), `output`, `failures` and `exits` (errors and exit
+codes), and the pure helpers `address`, `messages`, `formatting`, `diffing`, `state_protocol`.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from durafold.errors import DurafoldError
 
 __all__ = ["main"]
 
 
-def main() -> int:
-    """Run the command that `sys.argv` holds.
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Args:
+        arguments: without the program's name; default `sys.argv`.
 
     Returns:
-        The exit code, where the command line has not ended the process with one itself.
+        The exit code; see `durafold.cli.exits`.
     """
     try:
-        from durafold.cli.commands import app
+        from durafold.cli.app import app
     except ModuleNotFoundError as exc:
-        if exc.name != "typer":
+        if exc.name not in ("typer", "rich"):
             raise
         print('The command line needs an extra: pip install "durafold[cli,server]"', file=sys.stderr)
         return 1
     try:
-        app()
+        app(arguments, prog_name="durafold")
+    except SystemExit as exc:
+        return exc.code if isinstance(exc.code, int) else int(exc.code is not None)
     except DurafoldError as exc:
-        print(f"durafold: {exc}", file=sys.stderr)
-        return 1
+        from durafold.cli.failures import report
+
+        return report(exc, as_json="--json" in (arguments or sys.argv))
+    except KeyboardInterrupt:
+        return 130
     return 0

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from durafold.cli.demo_app import DemoApp, find_source
-from durafold.errors import ConfigurationError, ConnectFailed
+from durafold.cli.exits import CommandFailed
+from durafold.errors import ConnectFailed
 from durafold.processes import ChildProcess
 from durafold.testing import ServerProcess
 
@@ -54,7 +55,7 @@ def run_demo(settings: DemoSettings) -> int:
         The exit code, 0.
 
     Raises:
-        ConfigurationError: a port is taken, the data directory cannot be used, or the app's source is not
+        CommandFailed: a port is taken, the data directory cannot be used, or the app's source is not
             here; nothing was started.
         ConnectFailed: a program did not start, or the app ended; the message holds its last words.
     """
@@ -155,7 +156,7 @@ def _check_port(port: int, option: str) -> None:
         try:
             probe.bind(("", port))
         except OSError as exc:
-            raise ConfigurationError(
+            raise CommandFailed(
                 f"Port {port} cannot be used ({exc.strerror})",
                 hint=f"End the program that uses it, or choose another: durafold demo {option} {port + 1}",
             ) from exc
@@ -165,7 +166,7 @@ def _make_directory(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise ConfigurationError(
+        raise CommandFailed(
             f"Cannot make the directory {path} ({exc.strerror})",
             hint="Choose another: durafold demo --data DIRECTORY",
         ) from exc

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import durafold
-from durafold.errors import ConfigurationError
+from durafold.cli.exits import CommandFailed
 
 __all__ = ["DemoApp", "find_source"]
 
@@ -104,11 +104,11 @@ def find_source() -> Path:
     """The directory of the demo app.
 
     Raises:
-        ConfigurationError: this is an installed package, not a checkout of the source.
+        CommandFailed: this is an installed package, not a checkout of the source.
     """
     source = _SDK.parents[1] / "examples" / "reflex_demo"
     if not (source / "rxconfig.py").exists():
-        raise ConfigurationError(
+        raise CommandFailed(
             "The demo app is part of durafold's source, not of the installed package",
             hint="Get the source, and run `make demo` in it",
         )

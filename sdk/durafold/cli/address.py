@@ -1,0 +1,74 @@
+"""Where the server's streams are, and the URL of one of them. Light, because completion imports it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from durafold.errors import ConfigurationError
+from durafold.wire.names import DEFAULT_PORT, DEFAULT_PREFIX
+
+__all__ = ["DEFAULT_URL", "base_address", "credentials", "parse_header", "stream_address"]
+
+DEFAULT_URL: Final = f"http://127.0.0.1:{DEFAULT_PORT}{DEFAULT_PREFIX}"
+
+# As `durafold.engine.stream_url` has it, whose import costs more than most commands; a test compares them.
+_SEGMENT_SAFE: Final = "!$&'()*+,;=:@"
+
+
+def base_address(url: str) -> str:
+    """The base of all stream URLs: a bare origin stands for its default path.
+
+    Raises:
+        ConfigurationError: it is not an http or https URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError(
+            f"{url!r} is not an http or https URL", hint=f"Set --url or STREAM_URL to one like {DEFAULT_URL}"
+        )
+    return urlunsplit(parts._replace(path=parts.path.rstrip("/") or DEFAULT_PREFIX, fragment=""))
+
+
+def stream_address(base: str, stream: str) -> str:
+    """The URL of a stream.
+
+    Args:
+        base: as `base_address` returns it.
+        stream: its name, whose segments are percent-encoded here; or a whole URL, which is taken as it is.
+
+    Raises:
+        ConfigurationError: this cannot be a stream's name.
+    """
+    if stream.startswith(("http://", "https://")):
+        return stream
+    segments = stream.split("/")
+    if any(segment in ("", ".", "..") for segment in segments):
+        raise ConfigurationError(
+            f"{stream!r} cannot be a stream's name",
+            hint="Use segments that are not empty, '.' or '..', with one '/' between them",
+        )
+    parts = urlsplit(base)
+    path = "/".join([parts.path, *(quote(segment, safe=_SEGMENT_SAFE) for segment in segments)])
+    return urlunsplit(parts._replace(path=path))
+
+
+def credentials(token: str | None, environment: Mapping[str, str]) -> dict[str, str]:
+    """The Authorization header: of `--token`, else the value of STREAM_AUTH as it is, else none."""
+    if token is not None:
+        return {"Authorization": token if " " in token else f"Bearer {token}"}
+    value = environment.get("STREAM_AUTH")
+    return {"Authorization": value} if value else {}
+
+
+def parse_header(text: str) -> tuple[str, str]:
+    """`Name: value` → its two parts.
+
+    Raises:
+        ConfigurationError: it has no name or no colon.
+    """
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise ConfigurationError(f"{text!r} is not a header", hint="Write it as --header 'Name: value'")
+    return name.strip(), value.strip()

@@ -1,0 +1,67 @@
+"""Commands that hand all their arguments to the server package, so that every flag has one home."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Annotated, Any, Final
+
+import typer
+
+from durafold.cli.exits import CommandFailed
+
+__all__ = ["bench", "config", "conformance", "repair", "serve"]
+
+_INSTALL: Final = 'Run: pip install "durafold[cli,server]"'
+
+Arguments = Annotated[list[str] | None, typer.Argument(metavar="[OPTIONS]")]
+
+
+def _forwards(function: Callable[..., None]) -> Callable[..., None]:
+    function.forwards_arguments = True  # type: ignore[attr-defined]
+    return function
+
+
+@_forwards
+def serve(arguments: Arguments = None) -> None:
+    """Start the stream server."""
+    _forward("durafold_server.cli", arguments)
+
+
+@_forwards
+def config(arguments: Arguments = None) -> None:
+    """Show the server's settings: `durafold config show`."""
+    _forward("durafold_server.cli", ["config", *(arguments or [])])
+
+
+@_forwards
+def repair(arguments: Arguments = None) -> None:
+    """Check and repair a data directory."""
+    _forward("durafold_server.repair.cli", arguments)
+
+
+@_forwards
+def conformance(arguments: Arguments = None) -> None:
+    """Check a stream server against the protocol."""
+    _forward("durafold_server.conformance.cli", arguments)
+
+
+@_forwards
+def bench(arguments: Arguments = None) -> None:
+    """Measure stream servers side by side."""
+    _forward("durafold_server.bench.cli", arguments)
+
+
+def _forward(module: str, arguments: list[str] | None) -> None:
+    try:
+        run: Callable[[list[str]], Any] = import_module(module).main
+    except ModuleNotFoundError as exc:
+        raise _missing(module, exc) from exc
+    raise typer.Exit(run(arguments or []))
+
+
+def _missing(module: str, error: ModuleNotFoundError) -> CommandFailed:
+    if error.name is not None and module.startswith(error.name) and find_spec("durafold_server"):
+        return CommandFailed("This command is not part of the installed server", hint=_INSTALL)
+    return CommandFailed(f"This command needs {error.name}, which is not installed", hint=_INSTALL)
