@@ -126,7 +126,7 @@ def test_a_command_without_its_extra_says_what_to_install(command: str, extras: 
 def test_help_loads_neither_the_server_nor_the_client() -> None:
     program = (
         "import atexit, sys\n"
-        "heavy = {'apsw', 'asyncio', 'durafold_server', 'httptools', 'httpx', 'pydantic', 'reflex'}\n"
+        "heavy = {'apsw', 'asyncio', 'durafold_server', 'httptools', 'httpx', 'pydantic', 'reflex', 'rich'}\n"
         "atexit.register(lambda: print('loaded:', heavy & set(sys.modules)))\n"
         "from durafold.cli import main; main()"
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from durafold.errors import ConfigurationError
 from durafold.wire.names import DEFAULT_PORT, DEFAULT_PREFIX
 
-__all__ = ["DEFAULT_URL", "base_address", "credentials", "parse_header", "stream_address"]
+__all__ = ["DEFAULT_URL", "base_address", "credentials", "name_of", "parse_header", "stream_address"]
 
 DEFAULT_URL: Final = f"http://127.0.0.1:{DEFAULT_PORT}{DEFAULT_PREFIX}"
 
@@ -52,6 +52,15 @@ def stream_address(base: str, stream: str) -> str:
     parts = urlsplit(base)
     path = "/".join([parts.path, *(quote(segment, safe=_SEGMENT_SAFE) for segment in segments)])
     return urlunsplit(parts._replace(path=path))
+
+
+def name_of(path: str, base_url: str) -> str:
+    """The name that stands for a percent-encoded path; the whole URL where no name does, as for `a%2Fb`."""
+    name, url = unquote(path), f"{base_url}/{path}"
+    try:
+        return name if stream_address(base_url, name) == url else url
+    except ConfigurationError:
+        return url
 
 
 def credentials(token: str | None, environment: Mapping[str, str]) -> dict[str, str]:

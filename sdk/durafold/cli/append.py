@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,9 +24,10 @@ from durafold.cli.append_input import (
 )
 from durafold.cli.create import media_type_named
 from durafold.cli.failures import single_error
-from durafold.cli.formatting import count
+from durafold.cli.formatting import byte_count, count
 from durafold.cli.session import Session, StreamName, client_command
-from durafold.errors import ConfigurationError, DurafoldError, TransportTimeout
+from durafold.errors import BufferFull, ConfigurationError, DurafoldError, TransportTimeout
+from durafold.wire import names
 
 if TYPE_CHECKING:
     from durafold.client import Delivery, DurableStream, IdempotentProducer
@@ -44,7 +45,7 @@ async def append(
     stream: StreamName,
     messages: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[MESSAGE]...", help="Each is one message. Default: standard input."),
+        typer.Argument(metavar="MESSAGE", help="Each is one message. Default: standard input."),
     ] = None,
     file: Annotated[
         Path | None,
@@ -83,22 +84,23 @@ async def append(
     if create is not None:
         await handle.create(content_type=media_type_named(create))
     kind = await handle.known_content_type()
-    if messages:
-        given = [encoded_argument(message, kind, text=text, raw=raw) for message in messages]
-        groups, total_bytes = _one_group(given), None
-    else:
-        source = open_input(file)
-        total_bytes = size_of(source)
-        if source.isatty():
-            session.output.remark("Reading from the terminal; Ctrl-D on an empty line ends it")
-        groups = messages_of(read_chunks(source), form_of(kind, text=text, raw=raw))
-    with session.output.progress("Appending", total_bytes) as advance:
+    with ExitStack() as opened:
+        if messages:
+            given = [encoded_argument(message, kind, text=text, raw=raw) for message in messages]
+            groups, total_bytes = _one_group(given), None
+        else:
+            source = opened.enter_context(open_input(file))
+            groups = messages_of(read_chunks(source), form_of(kind, text=text, raw=raw))
+            total_bytes = size_of(source)
+            if source.isatty():
+                session.output.remark("Reading from the terminal; Ctrl-D on an empty line ends it")
+        advance = opened.enter_context(session.output.progress("Appending", total_bytes))
         appender = await _append_all(
             session, handle, groups, advance, producer_id or new_producer_id(), epoch, close=close
         )
     if not appender.count and not close:
         raise ConfigurationError("There is nothing to append", hint="Pass messages, or pipe them in")
-    _tell(session, stream, appender, closed=close)
+    _tell(session, stream, appender, _noun(kind), closed=close)
 
 
 async def _append_all(
@@ -120,20 +122,29 @@ async def _append_all(
             await appender.finish(close=close)
     except (DurafoldError, ExceptionGroup) as exc:
         error = single_error(exc)
-        if isinstance(error, DurafoldError) and appender is not None:
+        if isinstance(error, DurafoldError) and appender is not None and appender.count:
             error.message += f" ({count(appender.count, 'message')} appended before)"
         raise error from None
     return appender
 
 
-def _tell(session: Session, stream: str, appender: Appender, *, closed: bool) -> None:
+def _noun(content_type: str) -> str:
+    if names.is_json(content_type):
+        return "message"
+    return "line" if names.is_text(content_type) else ""
+
+
+def _tell(session: Session, stream: str, appender: Appender, noun: str, *, closed: bool) -> None:
     record = {
         "stream": stream,
         "appended": appender.count,
+        "bytes": appender.size_bytes,
         "next_offset": appender.next_offset,
         "closed": closed,
     }
-    sentence = f"Appended {count(appender.count, 'message')} to {stream}, next offset {appender.next_offset}"
+    amount = f"{count(appender.count, noun)}, " if noun else ""
+    what = f"{amount}{byte_count(appender.size_bytes)}"
+    sentence = f"Appended {what} to {stream}, next offset {appender.next_offset}"
     session.output.result(record, sentence + (", closed" if closed else ""))
 
 
@@ -151,12 +162,16 @@ class Appender:
     """Appends through a producer, stops at the first failure, and gives up when the server is away too long.
 
     Attributes:
-        count: messages that the server has confirmed.
+        taken: messages that were handed over.
+        count: those of them that the server has confirmed.
+        size_bytes: the size of those.
         next_offset: the tail behind them.
     """
 
     producer: IdempotentProducer
+    taken: int = 0
     count: int = 0
+    size_bytes: int = 0
     next_offset: str | None = None
     _failure: DurafoldError | None = field(default=None, repr=False)
 
@@ -168,7 +183,13 @@ class Appender:
         """
         for message in group:
             self._raise_failure()
-            await self.producer.append(encoded=message.encoded, on_done=partial(self._done, message.where))
+            on_done = partial(self._done, message.where, len(message.encoded))
+            # Trying it without waiting first halves what a short message costs.
+            try:
+                self.producer.append_nowait(encoded=message.encoded, on_done=on_done)
+            except BufferFull:
+                await self.producer.append(encoded=message.encoded, on_done=on_done)
+            self.taken += 1
 
     async def finish(self, *, close: bool) -> None:
         """Wait until all is confirmed, and close the stream if asked to.
@@ -182,10 +203,11 @@ class Appender:
             final = await self.producer.close_stream()
             self.next_offset = final.final_offset or self.next_offset
 
-    def _done(self, where: str, delivery: Delivery) -> None:
+    def _done(self, where: str, size_bytes: int, delivery: Delivery) -> None:
         error = delivery.error
         if error is None:
             self.count += 1
+            self.size_bytes += size_bytes
             result = delivery.result
             self.next_offset = (result and result.next_offset) or self.next_offset
         elif self._failure is None:
@@ -219,11 +241,12 @@ async def appending(
 
 
 async def _watch(session: Session, url: str, appender: Appender) -> None:
-    quiet_since_s, confirmed, told = anyio.current_time(), 0, False
+    quiet_since_s, progress, told = anyio.current_time(), (0, 0), False
     while True:
         await anyio.sleep(_WATCH_INTERVAL_S)
-        if appender.count != confirmed or not appender.producer.pending_count:
-            quiet_since_s, confirmed, told = anyio.current_time(), appender.count, False
+        before, progress = progress, (appender.taken, appender.count)
+        if progress != before or not appender.producer.pending_count:
+            quiet_since_s, told = anyio.current_time(), False
         quiet_s = anyio.current_time() - quiet_since_s
         if quiet_s > session.patience_s:
             raise TransportTimeout(

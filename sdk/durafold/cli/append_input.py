@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import select
 import stat
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, Literal
+from typing import BinaryIO, Final, Literal, TextIO
 
+import anyio.from_thread
 import anyio.to_thread
 
 from durafold.cli.messages import LineSplitter, as_json_string, check_json_line
@@ -26,10 +29,12 @@ __all__ = [
     "open_input",
     "read_chunks",
     "size_of",
+    "wait_for_input",
 ]
 
 CHUNK_BYTES: Final = 64 * 1024
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+_LOOK_EVERY_S: Final = 0.1
 
 Form = Literal["json-lines", "text-lines", "lines", "bytes"]
 """What input is: lines of JSON, lines that become JSON strings, lines as they are, bytes as they come."""
@@ -126,18 +131,24 @@ _ENCODERS: Final[dict[str, Callable[[bytes, str], bytes]]] = {
 }
 
 
-def open_input(path: Path | None) -> BinaryIO:
+@contextmanager
+def open_input(path: Path | None) -> Generator[BinaryIO]:
     """The file to read from; standard input for none and for `-`.
 
     Raises:
         ConfigurationError: it cannot be opened.
     """
     if path is None or str(path) == "-":
-        return sys.stdin.buffer
+        if sys.stdin is None:  # closed by whoever started this
+            raise ConfigurationError("There is no standard input", hint="Name a file, or pass messages")
+        yield sys.stdin.buffer
+        return
     try:
-        return path.open("rb")
+        file = path.open("rb")
     except OSError as exc:
         raise ConfigurationError(f"Cannot read {path} ({exc.strerror})") from exc
+    with file:
+        yield file
 
 
 def size_of(source: BinaryIO) -> int | None:
@@ -151,6 +162,19 @@ def size_of(source: BinaryIO) -> int | None:
 
 async def read_chunks(source: BinaryIO) -> AsyncIterator[bytes]:
     """What there is to read, in chunks, as soon as it comes."""
-    read1: Callable[[int], bytes] = getattr(source, "read1", source.read)
-    while chunk := await anyio.to_thread.run_sync(read1, CHUNK_BYTES, abandon_on_cancel=True):
+    while chunk := await anyio.to_thread.run_sync(_next_chunk, source):
         yield chunk
+
+
+def _next_chunk(source: BinaryIO) -> bytes:
+    wait_for_input(source)
+    return os.read(source.fileno(), CHUNK_BYTES)
+
+
+def wait_for_input(source: BinaryIO | TextIO) -> None:
+    """Wait in a worker thread until there is something to read, or until the waiting task is cancelled.
+
+    A thread that simply reads would keep the process alive after Ctrl-C, until the next line is typed.
+    """
+    while not select.select([source], [], [], _LOOK_EVERY_S)[0]:
+        anyio.from_thread.check_cancelled()

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import typer
 
-from durafold.cli.address import DEFAULT_URL, base_address, credentials
+from durafold.cli.address import DEFAULT_URL, base_address, credentials, name_of
 from durafold.errors import DurafoldError
 
 __all__ = ["complete_stream"]
@@ -42,11 +42,14 @@ def _ask(url: str, token: str | None, prefix: str, found: list[str]) -> None:
         )
         with opener.open(request, timeout=_BUDGET_S) as answer:
             listing = json.load(answer)
-        found.extend(name for name in _names(listing) if name.startswith(prefix))
+        found.extend(name for name in _names(listing, base_address(url)) if name.startswith(prefix))
     except (OSError, ValueError, DurafoldError):
         return
 
 
-def _names(listing: Any) -> list[str]:
-    streams = listing.get("streams", []) if isinstance(listing, dict) else []
-    return [str(stream["path"]) for stream in streams if isinstance(stream, dict) and "path" in stream]
+def _names(listing: Any, base_url: str) -> list[str]:
+    streams = listing.get("streams") if isinstance(listing, dict) else None
+    if not isinstance(streams, list):
+        return []
+    paths = [str(stream["path"]) for stream in streams if isinstance(stream, dict) and "path" in stream]
+    return [name_of(path, base_url) for path in paths]

@@ -37,7 +37,9 @@ async def create(
     expires_at: Annotated[
         str | None, typer.Option(metavar="TIME", help="Expire then, such as 2030-01-31T12:00:00Z.")
     ] = None,
-    closed: Annotated[bool, typer.Option(help="Create it closed, with --data as its whole content.")] = False,
+    closed: Annotated[
+        bool, typer.Option("--closed", help="Create it closed, with --data as its whole content.")
+    ] = False,
     data: Annotated[str | None, typer.Option(help="First content: a JSON value, or text.")] = None,
     new: Annotated[bool, typer.Option("--new", help="Fail with exit code 4 if it exists already.")] = False,
 ) -> None:

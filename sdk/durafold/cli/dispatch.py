@@ -29,7 +29,7 @@ Kind = Literal["action", "set", "op"]
 async def dispatch(
     session: Session,
     stream: StreamName,
-    actions: Annotated[list[str], typer.Argument(metavar="ACTION...", help="Each is a JSON value.")],
+    actions: Annotated[list[str], typer.Argument(metavar="ACTION", help="Each is a JSON value.")],
     kind: Annotated[
         Kind,
         typer.Option(

@@ -17,7 +17,7 @@ from durafold.cli.windows import Window
 from durafold.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from durafold.cli.output import Output
 
@@ -32,7 +32,7 @@ async def export(
     session: Session,
     streams: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[STREAM]...", help="Names of streams.", autocompletion=complete_stream),
+        typer.Argument(metavar="STREAM", help="Names of streams.", autocompletion=complete_stream),
     ] = None,
     prefix: Annotated[
         str | None, typer.Option(metavar="PREFIX", help="Also all streams whose names begin so.")
@@ -72,17 +72,17 @@ async def _export(session: Session, name: str, sink: _Sink, advance: Callable[[i
     stream = session.stream(name)
     info = await stream.head()
     expires_at = None if info.expires_at is None else info.expires_at.isoformat()
-    sink.line(begin_line(Begin(name, info.content_type, info.ttl_s, expires_at)))
+    sink.lines([begin_line(Begin(name, info.content_type, info.ttl_s, expires_at))])
     window, parts, size_bytes, closed = Window(), 0, 0, False
     async for page in stream.pages():
         part = window.cut(page)
-        for line in content_lines(part.messages, part.data):
-            sink.line(line)
-            parts += 1
+        lines = list(content_lines(part.messages, part.data))
+        sink.lines(lines)
+        parts += len(lines)
         size_bytes += len(page.data)
         advance(len(page.data))
         closed = page.closed
-    sink.line(end_line(name, End(parts, closed)))
+    sink.lines([end_line(name, End(parts, closed))])
     return {"stream": name, "count": parts, "bytes": size_bytes, "closed": closed}
 
 
@@ -94,8 +94,8 @@ class _Sink:
         self._path = path
         self._file: BinaryIO | None = None
 
-    def line(self, text: str) -> None:
-        data = text.encode() + b"\n"
+    def lines(self, lines: Iterable[str]) -> None:
+        data = "".join(f"{line}\n" for line in lines).encode()
         if self._file is None:
             self._output.write(data)
         else:

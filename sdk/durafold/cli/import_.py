@@ -31,7 +31,7 @@ _PART_BYTES: Final = 1024 * 1024
 async def import_(
     session: Session,
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="What to read. Default: standard input.")
+        Path | None, typer.Argument(metavar="FILE", help="What to read. Default: standard input.")
     ] = None,
     name: Annotated[
         str | None,
@@ -47,8 +47,7 @@ async def import_(
     Each is created with its type and lifetime, filled exactly once, and closed if it was. A stream that has
     content already is not touched, with exit code 4, unless --append is given.
     """
-    source = open_input(file)
-    with session.output.progress("Importing", size_of(source)) as advance:
+    with open_input(file) as source, session.output.progress("Importing", size_of(source)) as advance:
         async with aclosing(_lines(read_chunks(source), advance)) as lines:
             imported = 0
             async for line in lines:

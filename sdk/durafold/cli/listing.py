@@ -5,18 +5,31 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
+from durafold.cli.address import name_of
 from durafold.cli.exits import CommandFailed
 from durafold.errors import StreamNotFound
 
 if TYPE_CHECKING:
     from durafold.cli.session import Session
 
-__all__ = ["Registry", "list_streams"]
+__all__ = ["FIELDS", "Registry", "list_streams"]
 
 REGISTRY: Final = "__registry__"
 PAGE_SIZE: Final = 1000
+FIELDS: Final = (
+    "content_type",
+    "created_at",
+    "earliest_offset",
+    "next_offset",
+    "bytes",
+    "closed",
+    "ttl_s",
+    "expires_at",
+    "forked_from",
+)
+"""What a record says about a stream, besides its name."""
 
 
 async def list_streams(session: Session, prefix: str = "") -> AsyncGenerator[dict[str, Any]]:
@@ -61,15 +74,13 @@ async def _listing_page(session: Session, prefix: str, after: str | None) -> Map
 
 
 def _record(stream: Mapping[str, Any], base_url: str) -> dict[str, Any]:
-    """A stream of the listing as a record, which begins with its name."""
-    root = f"{urlsplit(base_url).path}/"
-    path = str(stream.get("path", ""))
-    name = unquote(path.removeprefix(root)) if path.startswith("/") else path
-    return {"stream": name, **{field: value for field, value in stream.items() if field != "path"}}
+    """A stream of the listing as a record; what the server does not tell is None."""
+    path = str(stream.get("path", "")).removeprefix(f"{urlsplit(base_url).path}/")
+    return {"stream": name_of(path, base_url), **{field: stream.get(field) for field in FIELDS}}
 
 
 async def _registered(session: Session, prefix: str) -> list[dict[str, Any]]:
-    registry = Registry()
+    registry = Registry(session.base_url)
     try:
         async for page in session.stream(REGISTRY).pages():
             for message in page.json():
@@ -83,9 +94,14 @@ async def _registered(session: Session, prefix: str) -> list[dict[str, Any]]:
 
 
 class Registry:
-    """The fold of `__registry__`: a State Protocol stream whose type `stream` has a key for every stream."""
+    """The fold of `__registry__`: a State Protocol stream whose type `stream` has a key for every stream.
 
-    def __init__(self) -> None:
+    Args:
+        base_url: what the streams are below.
+    """
+
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url
         self._streams: dict[str, dict[str, Any]] = {}
 
     def take(self, message: Any) -> None:
@@ -101,8 +117,11 @@ class Registry:
         if headers.get("operation") == "delete":
             self._streams.pop(key, None)
         elif isinstance(value, dict):
-            self._streams[key] = {"stream": key, "content_type": value.get("contentType")}
+            told = {"content_type": value.get("contentType"), "closed": value.get("closed")}
+            self._streams[key] = {**dict.fromkeys(FIELDS), **told}
 
     def records(self) -> list[dict[str, Any]]:
         """The streams there are, in the order of names."""
-        return [self._streams[key] for key in sorted(self._streams)]
+        return [
+            {"stream": name_of(key, self._base_url), **self._streams[key]} for key in sorted(self._streams)
+        ]

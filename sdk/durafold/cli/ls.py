@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from durafold.cli.completion import complete_stream
-from durafold.cli.formatting import escaped
+from durafold.cli.formatting import byte_count, escaped
 from durafold.cli.listing import list_streams
 from durafold.cli.session import Session, client_command
 
@@ -20,9 +20,9 @@ async def ls(
     session: Session,
     prefix: Annotated[
         str,
-        typer.Argument(metavar="[PREFIX]", help="Only names that begin so.", autocompletion=complete_stream),
+        typer.Argument(metavar="PREFIX", help="Only names that begin so.", autocompletion=complete_stream),
     ] = "",
-    long: Annotated[bool, typer.Option("--long", "-l", help="Also type, tail and state.")] = False,
+    long: Annotated[bool, typer.Option("--long", "-l", help="Also type, size, tail and state.")] = False,
 ) -> None:
     """List streams.
 
@@ -34,17 +34,18 @@ async def ls(
                 session.output.record(record)
         elif long:
             rows = [_row(record) async for record in streams]
-            session.output.table(("Stream", "Type", "Next offset", "State"), rows)
+            session.output.table(("Stream", "Type", "Size", "Next offset", "State"), rows)
         else:
             async for record in streams:
                 session.output.line(escaped(record["stream"]))
 
 
-def _row(record: dict[str, Any]) -> tuple[str, str, str, str]:
-    state = "closed" if record.get("closed") else "open" if "closed" in record else ""
+def _row(record: dict[str, Any]) -> tuple[str, str, str, str, str]:
+    size, closed = record["bytes"], record["closed"]
     return (
         record["stream"],
-        str(record.get("content_type") or ""),
-        str(record.get("next_offset") or ""),
-        state,
+        record["content_type"] or "",
+        "" if size is None else byte_count(size),
+        record["next_offset"] or "",
+        "" if closed is None else "closed" if closed else "open",
     )

@@ -10,7 +10,7 @@ from durafold.errors import ConfigurationError, MalformedResponse
 
 __all__ = ["LineSplitter", "as_json_string", "check_json_line", "split_array"]
 
-_scan = json.JSONDecoder().raw_decode
+_scan: Final = json.JSONDecoder().raw_decode
 _WHITESPACE: Final = " \t\n\r"
 _LINE_ENDS: Final = str.maketrans("\n\r", "  ")
 _MAX_QUOTED_CHARS: Final = 60
@@ -110,7 +110,7 @@ def check_json_line(line: bytes, where: str) -> bytes:
     if not text:
         return b""
     try:
-        json.loads(text, parse_constant=_refuse_constant)
+        _decode_strictly(text.decode())
     except (ValueError, RecursionError) as exc:
         quoted = text[:_MAX_QUOTED_CHARS].decode(errors="replace")
         raise ConfigurationError(
@@ -122,6 +122,9 @@ def check_json_line(line: bytes, where: str) -> bytes:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+_decode_strictly: Final = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
 def as_json_string(line: bytes, where: str) -> bytes:

@@ -7,6 +7,7 @@ terminal, and one line of JSON a record with `--json`.
 from __future__ import annotations
 
 import os
+import select
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -54,8 +55,7 @@ class Output:
         """
         try:
             sys.stdout.flush()
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
+            _write_all(data)
         except BrokenPipeError as exc:
             raise OutputClosed from exc
 
@@ -184,6 +184,27 @@ class Output:
 
 def _ignore(size_bytes: int) -> None:
     """Where there is no progress bar."""
+
+
+def _write_all(data: bytes) -> None:
+    """Write to standard output, past Python's buffer.
+
+    `sys.stdout.buffer.write` says nothing when the reader of a pipe leaves in the middle of a long write.
+
+    Raises:
+        BrokenPipeError: nobody reads it.
+    """
+    try:
+        number = sys.stdout.fileno()
+    except OSError:  # something else stands in for it
+        sys.stdout.buffer.write(data)
+        return
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(number, rest) :]
+        except BlockingIOError:  # another program made the terminal non-blocking
+            select.select([], [number], [])
 
 
 class _Bar:

@@ -8,6 +8,7 @@ from typing import Annotated
 import anyio.to_thread
 import typer
 
+from durafold.cli.append_input import wait_for_input
 from durafold.cli.exits import FAILED
 from durafold.cli.formatting import count, escaped
 from durafold.cli.session import Session, StreamNames, client_command
@@ -42,5 +43,6 @@ async def _is_meant(streams: list[str]) -> bool:
     question = f"Delete {escaped(', '.join(streams))} with all data? ({count(len(streams), 'stream')}) [y/N] "
     sys.stderr.write(question)
     sys.stderr.flush()
-    answer = await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
+    await anyio.to_thread.run_sync(wait_for_input, sys.stdin)
+    answer = sys.stdin.readline()
     return answer.strip().lower() in ("y", "yes")

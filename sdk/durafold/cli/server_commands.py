@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Annotated, Any, Final
 
 import typer
@@ -32,7 +31,7 @@ def serve(arguments: Arguments = None) -> None:
 @_forwards
 def config(arguments: Arguments = None) -> None:
     """Show the server's settings: `durafold config show`."""
-    _forward("durafold_server.cli", ["config", *(arguments or [])])
+    _forward("durafold_server.cli", arguments, function="config")
 
 
 @_forwards
@@ -53,15 +52,15 @@ def bench(arguments: Arguments = None) -> None:
     _forward("durafold_server.bench.cli", arguments)
 
 
-def _forward(module: str, arguments: list[str] | None) -> None:
+def _forward(module: str, arguments: list[str] | None, *, function: str = "main") -> None:
     try:
-        run: Callable[[list[str]], Any] = import_module(module).main
+        run: Callable[[list[str]], Any] = getattr(import_module(module), function)
     except ModuleNotFoundError as exc:
-        raise _missing(module, exc) from exc
+        raise _missing(exc.name or module) from exc
+    except AttributeError as exc:
+        raise _missing(f"{module}.{function}") from exc
     raise typer.Exit(run(arguments or []))
 
 
-def _missing(module: str, error: ModuleNotFoundError) -> CommandFailed:
-    if error.name is not None and module.startswith(error.name) and find_spec("durafold_server"):
-        return CommandFailed("This command is not part of the installed server", hint=_INSTALL)
-    return CommandFailed(f"This command needs {error.name}, which is not installed", hint=_INSTALL)
+def _missing(name: str) -> CommandFailed:
+    return CommandFailed(f"This command needs {name}, which is not installed", hint=_INSTALL)

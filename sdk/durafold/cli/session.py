@@ -34,7 +34,7 @@ StreamName = Annotated[
 ]
 StreamNames = Annotated[
     list[str],
-    typer.Argument(metavar="STREAM...", help="Names of streams.", autocompletion=complete_stream),
+    typer.Argument(metavar="STREAM", help="Names of streams.", autocompletion=complete_stream),
 ]
 
 _MAX_ATTEMPTS: Final = 3
@@ -146,7 +146,7 @@ _COMMON_OPTIONS: Final[dict[str, tuple[Any, Any]]] = {
             float | None,
             typer.Option(
                 metavar="SECONDS",
-                min=0.001,
+                min=0.1,
                 help=f"Give up after so long without an answer ({DEFAULT_TIMEOUT_S:g}; following: never).",
             ),
         ],
