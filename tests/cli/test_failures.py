@@ -10,7 +10,7 @@ import pytest
 
 from durafold.cli import failures
 from durafold.cli.failures import hint_of, single_error
-from durafold.errors import ConnectFailed, StreamNotFound, TransportTimeout
+from durafold.errors import ConnectFailed, MalformedResponse, StreamNotFound, TransportTimeout
 from support.command_line import CommandLine
 
 Respond = Callable[[str], tuple[int, bytes]]
@@ -90,6 +90,12 @@ def test_what_a_server_says_cannot_control_the_terminal(durafold: CommandLine, o
 
     assert "\x1b" not in outcome.err
     assert "\\x1b[2J" in outcome.err
+
+
+def test_a_server_without_events_gets_the_option_that_helps() -> None:
+    error = MalformedResponse("", hint='Use live="long-poll"')
+
+    assert hint_of(error) == "Use --live long-poll"
 
 
 def test_errors_are_records_too(durafold: CommandLine) -> None:

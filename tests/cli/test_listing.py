@@ -39,6 +39,10 @@ def test_all_pages_of_a_listing_are_printed(durafold: CommandLine, other_server:
     assert durafold.ok("ls", "--url", origin).out == f"a\nb c\n{origin}/v1/stream/d%2Fe\n"
 
 
+def test_a_prefix_may_need_encoding(durafold: CommandLine, other_server: Start) -> None:
+    assert durafold.ok("ls", "b c", "--url", other_server(listing)).out == "b c\n"
+
+
 def test_long_shows_more_in_columns(durafold: CommandLine, other_server: Start) -> None:
     lines = durafold.ok("ls", "a", "--long", "--url", other_server(listing)).out.splitlines()
 

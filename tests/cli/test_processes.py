@@ -60,7 +60,7 @@ def rest_of(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
 
 
 def test_a_reader_that_leaves_ends_the_output_quietly(durafold: CommandLine, name: str, start: Start) -> None:
-    durafold.ok("append", name, "--create", "text", stdin=b"line\n" * 100_000)
+    durafold.ok("append", name, "--create", "bytes", stdin=b"line\n" * 100_000)
     reading = start("read", name, url=durafold.url)
 
     assert stdout_of(reading).readline() == b"line\n"
@@ -153,3 +153,20 @@ def test_append_gives_up_when_the_server_stays_away(
     code, err = rest_of(writing)
     assert code == 6
     assert b"(1 message appended before)" in err
+
+
+def test_a_tail_gives_up_when_it_was_told_how_long_to_wait(
+    durable_server: ServerProcess, durafold: CommandLine, start: Start
+) -> None:
+    url = durable_server.url
+    durafold.ok("append", "log", "--create", "json", "1", "--url", url)
+    tail = start("tail", "log", "-n", "1", "--timeout", "0.5", url=url)
+    stdout_of(tail).readline()
+    durafold.ok("append", "log", "2", "--url", url)
+    stdout_of(tail).readline()
+
+    durable_server.kill()
+
+    code, err = rest_of(tail)
+    assert code == 6
+    assert b"The server was away for 0.5 s" in err

@@ -166,6 +166,25 @@ def test_append_to_a_closed_stream_is_a_conflict(durafold: CommandLine, name: st
     assert "closed" in outcome.err
 
 
+def test_a_message_that_the_server_finds_too_large_is_named_by_its_line(
+    durafold: CommandLine, name: str
+) -> None:
+    durafold.ok("create", name)
+    largest_line = b'"' + b"x" * (4 * 1024 * 1024 - 3) + b'"\n'
+
+    outcome = durafold("append", name, stdin=b"1\n" + largest_line)
+
+    assert outcome.code == 1
+    assert "Line 2: " in outcome.err
+    assert "(1 message appended before)" in outcome.err
+
+
+def test_a_line_without_end_is_refused(durafold: CommandLine, name: str) -> None:
+    durafold.ok("create", name)
+
+    assert durafold("append", name, stdin=b"1" * (5 * 1024 * 1024)).code == 2
+
+
 def test_append_can_close_behind_itself(durafold: CommandLine, name: str) -> None:
     durafold.ok("append", name, "--create", "json", "--close", "1")
 

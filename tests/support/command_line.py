@@ -50,6 +50,9 @@ class CommandLine:
         directory: for the files that stand for standard input.
         capture: what catches the output.
         patch: what changes the environment until the test ends.
+
+    Attributes:
+        is_terminal: whether standard output looks like a terminal.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class CommandLine:
         patch: pytest.MonkeyPatch,
     ) -> None:
         self.url = url
+        self.is_terminal = False
         self._directory = directory
         self._capture = capture
         self._patch = patch
@@ -74,6 +78,7 @@ class CommandLine:
         self._capture.readouterr()
         with file.open() as source:
             self._patch.setattr(sys, "stdin", source)
+            self._patch.setattr(sys.stdout, "isatty", lambda: self.is_terminal)
             code = main(arguments)
         out, err = self._capture.readouterr()
         return Outcome(code, out, err.decode())

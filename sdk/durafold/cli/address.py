@@ -9,7 +9,15 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from durafold.errors import ConfigurationError
 from durafold.wire.names import DEFAULT_PORT, DEFAULT_PREFIX
 
-__all__ = ["DEFAULT_URL", "base_address", "credentials", "name_of", "parse_header", "stream_address"]
+__all__ = [
+    "DEFAULT_URL",
+    "base_address",
+    "credentials",
+    "name_of",
+    "parse_header",
+    "path_prefix",
+    "stream_address",
+]
 
 DEFAULT_URL: Final = f"http://127.0.0.1:{DEFAULT_PORT}{DEFAULT_PREFIX}"
 
@@ -52,6 +60,11 @@ def stream_address(base: str, stream: str) -> str:
     parts = urlsplit(base)
     path = "/".join([parts.path, *(quote(segment, safe=_SEGMENT_SAFE) for segment in segments)])
     return urlunsplit(parts._replace(path=path))
+
+
+def path_prefix(prefix: str) -> str:
+    """The beginning of the percent-encoded paths of all streams whose names begin so."""
+    return quote(prefix, safe=f"{_SEGMENT_SAFE}/")
 
 
 def name_of(path: str, base_url: str) -> str:

@@ -26,7 +26,15 @@ from durafold.cli.create import media_type_named
 from durafold.cli.failures import single_error
 from durafold.cli.formatting import byte_count, count
 from durafold.cli.session import Session, StreamName, client_command
-from durafold.errors import BufferFull, ConfigurationError, DurafoldError, TransportTimeout
+from durafold.errors import (
+    BadRequest,
+    BufferFull,
+    ConfigurationError,
+    DurafoldError,
+    PayloadTooLarge,
+    TransportTimeout,
+    Unprocessable,
+)
 from durafold.wire import names
 
 if TYPE_CHECKING:
@@ -149,7 +157,7 @@ def _tell(session: Session, stream: str, appender: Appender, noun: str, *, close
 
 
 async def _one_group(arguments: list[bytes]) -> AsyncGenerator[list[Input]]:
-    yield [Input(encoded, "The argument", len(encoded)) for encoded in arguments]
+    yield [Input(encoded, f"Argument {n}", len(encoded)) for n, encoded in enumerate(arguments, 1)]
 
 
 def new_producer_id() -> str:
@@ -211,7 +219,8 @@ class Appender:
             result = delivery.result
             self.next_offset = (result and result.next_offset) or self.next_offset
         elif self._failure is None:
-            error.message = f"{where}: {error.message}"
+            if isinstance(error, BadRequest | PayloadTooLarge | Unprocessable):
+                error.message = f"{where}: {error.message}"
             self._failure = error
 
     def _raise_failure(self) -> None:

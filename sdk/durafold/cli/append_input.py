@@ -98,7 +98,7 @@ async def messages_of(chunks: AsyncIterator[bytes], form: Form) -> AsyncGenerato
     """
     if form == "bytes":
         async for chunk in chunks:
-            yield [Input(chunk, "the input", len(chunk))]
+            yield [Input(chunk, "The input", len(chunk))]
         return
     splitter, encode, line_number = LineSplitter(MAX_MESSAGE_BYTES), _ENCODERS[form], 0
     async for chunk in chunks:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import typer
 
-from durafold.cli.address import DEFAULT_URL, base_address, credentials, name_of
+from durafold.cli.address import DEFAULT_URL, base_address, credentials, name_of, path_prefix
 from durafold.errors import DurafoldError
 
 __all__ = ["complete_stream"]
@@ -36,7 +36,7 @@ def _ask(url: str, token: str | None, prefix: str, found: list[str]) -> None:
     # Not with the SDK's client, whose import takes most of the budget.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        query = urlencode({"limit": _MAX_NAMES, "prefix": prefix})
+        query = urlencode({"limit": _MAX_NAMES, "prefix": path_prefix(prefix)})
         request = urllib.request.Request(  # noqa: S310 - base_address lets http and https through only
             f"{base_address(url)}/?{query}", headers=credentials(token, os.environ)
         )

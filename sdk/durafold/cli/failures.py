@@ -94,7 +94,7 @@ def hint_of(error: DurafoldError) -> str | None:
         case ConnectFailed():
             return _unreachable(error)
         case _:
-            return error.hint
+            return (error.hint or "").replace('live="long-poll"', "--live long-poll") or None
 
 
 def _not_found(error: StreamNotFound) -> str:

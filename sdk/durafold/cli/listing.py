@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from durafold.cli.address import name_of
+from durafold.cli.address import name_of, path_prefix
 from durafold.cli.exits import CommandFailed
 from durafold.errors import StreamNotFound
 
@@ -58,7 +58,7 @@ async def _listing_page(session: Session, prefix: str, after: str | None) -> Map
     from durafold.client.exchange import Request, with_query
     from durafold.client.refusals import error_of
 
-    query = {"prefix": prefix, "limit": str(PAGE_SIZE), **({"after": after} if after else {})}
+    query = {"prefix": path_prefix(prefix), "limit": str(PAGE_SIZE), **({"after": after} if after else {})}
     request = Request("GET", with_query(f"{session.base_url}/", query), session.headers)
     reply = await session.transport.exchange(request, session.settings)
     if reply.status in (400, 404, 405, 501):
