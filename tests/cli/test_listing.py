@@ -39,6 +39,16 @@ def test_all_pages_of_a_listing_are_printed(durafold: CommandLine, other_server:
     assert durafold.ok("ls", "--url", origin).out == f"a\nb c\n{origin}/v1/stream/d%2Fe\n"
 
 
+def test_query_parameters_of_the_url_are_sent_along(durafold: CommandLine, other_server: Start) -> None:
+    seen: list[str] = []
+    origin = other_server(lambda path: (seen.append(path), listing(path))[1])
+
+    durafold.ok("ls", "a", "--url", f"{origin}?key=secret")
+    complete_stream(context(url=f"{origin}?key=secret"), "a")
+
+    assert [path.startswith("/v1/stream/?") and "key=secret" in path for path in seen] == [True, True]
+
+
 def test_a_prefix_may_need_encoding(durafold: CommandLine, other_server: Start) -> None:
     assert durafold.ok("ls", "b c", "--url", other_server(listing)).out == "b c\n"
 

@@ -81,6 +81,10 @@ def test_names_with_empty_or_dotted_segments_are_refused(name: str) -> None:
         stream_address(BASE, name)
 
 
+def test_query_parameters_of_the_base_stay() -> None:
+    assert stream_address("http://host/v1/stream?key=1", "a/b") == "http://host/v1/stream/a/b?key=1"
+
+
 def test_a_path_that_no_name_stands_for_is_shown_as_url() -> None:
     assert name_of("a%2Fb", BASE) == f"{BASE}/a%2Fb"
 

@@ -11,6 +11,7 @@ from durafold.wire.names import DEFAULT_PORT, DEFAULT_PREFIX
 
 __all__ = [
     "DEFAULT_URL",
+    "address_below",
     "base_address",
     "credentials",
     "name_of",
@@ -57,9 +58,13 @@ def stream_address(base: str, stream: str) -> str:
             f"{stream!r} cannot be a stream's name",
             hint="Use segments that are not empty, '.' or '..', with one '/' between them",
         )
+    return address_below(base, "/".join(quote(segment, safe=_SEGMENT_SAFE) for segment in segments))
+
+
+def address_below(base: str, path: str) -> str:
+    """The URL of a percent-encoded path; query parameters of the base stay."""
     parts = urlsplit(base)
-    path = "/".join([parts.path, *(quote(segment, safe=_SEGMENT_SAFE) for segment in segments)])
-    return urlunsplit(parts._replace(path=path))
+    return urlunsplit(parts._replace(path=f"{parts.path}/{path}"))
 
 
 def path_prefix(prefix: str) -> str:
@@ -69,7 +74,7 @@ def path_prefix(prefix: str) -> str:
 
 def name_of(path: str, base_url: str) -> str:
     """The name that stands for a percent-encoded path; the whole URL where no name does, as for `a%2Fb`."""
-    name, url = unquote(path), f"{base_url}/{path}"
+    name, url = unquote(path), address_below(base_url, path)
     try:
         return name if stream_address(base_url, name) == url else url
     except ConfigurationError:

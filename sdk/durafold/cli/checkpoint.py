@@ -34,7 +34,7 @@ class CheckpointFile:
 
     Attributes:
         path: the file.
-        stream: URL of the stream.
+        stream: URL of the stream, without secrets.
     """
 
     path: Path

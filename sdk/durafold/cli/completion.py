@@ -7,11 +7,11 @@ import os
 import threading
 import urllib.request
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import typer
 
-from durafold.cli.address import DEFAULT_URL, base_address, credentials, name_of, path_prefix
+from durafold.cli.address import DEFAULT_URL, address_below, base_address, credentials, name_of, path_prefix
 from durafold.errors import DurafoldError
 
 __all__ = ["complete_stream"]
@@ -36,9 +36,11 @@ def _ask(url: str, token: str | None, prefix: str, found: list[str]) -> None:
     # Not with the SDK's client, whose import takes most of the budget.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        query = urlencode({"limit": _MAX_NAMES, "prefix": path_prefix(prefix)})
+        parts = urlsplit(address_below(base_address(url), ""))
+        asked = urlencode({"limit": _MAX_NAMES, "prefix": path_prefix(prefix)})
         request = urllib.request.Request(  # noqa: S310 - base_address lets http and https through only
-            f"{base_address(url)}/?{query}", headers=credentials(token, os.environ)
+            urlunsplit(parts._replace(query="&".join(filter(None, (parts.query, asked))))),
+            headers=credentials(token, os.environ),
         )
         with opener.open(request, timeout=_BUDGET_S) as answer:
             listing = json.load(answer)

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 import anyio
 import typer
 
+from durafold.cli.address import address_below
 from durafold.cli.exits import FAILED, OK
 from durafold.cli.failures import hint_of, is_listening
 from durafold.cli.session import Session, client_command
@@ -109,7 +110,7 @@ async def _findings(session: Session, data: Path) -> AsyncGenerator[Finding]:
         yield _failure("server", exc)
     if reply is None:
         return
-    yield Finding("server", "ok", f"{session.base_url} answers with HTTP {reply.status}")
+    yield Finding("server", "ok", f"{reply.stream} answers with HTTP {reply.status}")
     yield await _server_version(session)
     yield _clock(reply)
     async with aclosing(_protocol(session)) as findings:
@@ -176,7 +177,9 @@ def _port() -> Finding:
 async def _asked(session: Session, url: str | None = None) -> Reply:
     from durafold.client.exchange import Request
 
-    request = Request("GET", url or f"{session.base_url}/durafold-doctor/nothing", session.headers)
+    request = Request(
+        "GET", url or address_below(session.base_url, "durafold-doctor/nothing"), session.headers
+    )
     return await session.transport.exchange(request, replace(session.settings, max_attempts=1))
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from durafold.cli.address import name_of, path_prefix
+from durafold.cli.address import address_below, name_of, path_prefix
 from durafold.cli.exits import CommandFailed
 from durafold.errors import StreamNotFound
 
@@ -59,7 +59,7 @@ async def _listing_page(session: Session, prefix: str, after: str | None) -> Map
     from durafold.client.refusals import error_of
 
     query = {"prefix": path_prefix(prefix), "limit": str(PAGE_SIZE), **({"after": after} if after else {})}
-    request = Request("GET", with_query(f"{session.base_url}/", query), session.headers)
+    request = Request("GET", with_query(address_below(session.base_url, ""), query), session.headers)
     reply = await session.transport.exchange(request, session.settings)
     if reply.status in (400, 404, 405, 501):
         return None
@@ -80,6 +80,8 @@ def _record(stream: Mapping[str, Any], base_url: str) -> dict[str, Any]:
 
 
 async def _registered(session: Session, prefix: str) -> list[dict[str, Any]]:
+    from durafold.client.exchange import public_url
+
     registry = Registry(session.base_url)
     try:
         async for page in session.stream(REGISTRY).pages():
@@ -87,7 +89,7 @@ async def _registered(session: Session, prefix: str) -> list[dict[str, Any]]:
                 registry.take(message)
     except StreamNotFound as exc:
         raise CommandFailed(
-            f"{session.base_url} does not tell which streams there are: it has no listing and no registry",
+            f"{public_url(session.base_url)} does not tell which streams there are: it has no listing and no registry",
             hint="Does the URL contain /v1/stream? Else the server is another one, or older",
         ) from exc
     return [record for record in registry.records() if record["stream"].startswith(prefix)]

@@ -74,10 +74,12 @@ async def read(
     While it follows, lost connections are made again and nothing is printed twice; it ends with the stream,
     or with Ctrl-C. With --json there is one record a page, whose next_offset is where to read on.
     """
+    from durafold.client.exchange import public_url
+
     if offset is not None and from_ != "start":
         raise ConfigurationError("--offset and --from both say where to begin", hint="Use one of them")
     handle = session.stream(stream)
-    file = None if checkpoint is None else CheckpointFile(checkpoint, handle.url)
+    file = None if checkpoint is None else CheckpointFile(checkpoint, public_url(handle.url))
     begin = Place(Offset(offset) if offset is not None else NOW if from_ == "now" else START)
     if file is not None:
         begin = file.load() or begin
