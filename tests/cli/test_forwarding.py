@@ -12,7 +12,7 @@ from support.command_line import CommandLine
 HOMES = [
     ("serve", "durafold_server.cli", "main"),
     ("config", "durafold_server.cli", "config"),
-    ("repair", "durafold_server.repair.cli", "main"),
+    ("repair", "durafold_server.store.sqlite.repair", "main"),
     ("conformance", "durafold_server.conformance.cli", "main"),
     ("bench", "durafold_server.bench.cli", "main"),
 ]

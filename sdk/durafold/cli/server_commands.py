@@ -37,7 +37,7 @@ def config(arguments: Arguments = None) -> None:
 @_forwards
 def repair(arguments: Arguments = None) -> None:
     """Check and repair a data directory."""
-    _forward("durafold_server.repair.cli", arguments)
+    _forward("durafold_server.store.sqlite.repair", arguments)
 
 
 @_forwards
