@@ -259,7 +259,7 @@ async def _watch(session: Session, url: str, appender: Appender) -> None:
         quiet_s = anyio.current_time() - quiet_since_s
         if quiet_s > session.patience_s:
             raise TransportTimeout(
-                f"The server has confirmed nothing for {quiet_s:.0f} s",
+                f"The server has confirmed nothing for {session.patience_s:g} s",
                 stream=url,
                 hint="Is the server running? --timeout SECONDS waits longer",
             )
