@@ -89,7 +89,7 @@ async def _registered(session: Session, prefix: str) -> list[dict[str, Any]]:
                 registry.take(message)
     except StreamNotFound as exc:
         raise CommandFailed(
-            f"{public_url(session.base_url)} does not tell which streams there are: it has no listing and no registry",
+            f"{public_url(session.base_url)} has no listing and no registry of its streams",
             hint="Does the URL contain /v1/stream? Else the server is another one, or older",
         ) from exc
     return [record for record in registry.records() if record["stream"].startswith(prefix)]
