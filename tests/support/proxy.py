@@ -19,7 +19,20 @@ from urllib.parse import urlsplit, urlunsplit
 import anyio
 import anyio.abc
 
-__all__ = ["Cut", "Delay", "Fault", "FaultProxy", "Ghost", "LoseReply", "Pass", "Refuse", "Stall", "some_of"]
+__all__ = [
+    "Cut",
+    "Delay",
+    "Duplicate",
+    "Fault",
+    "FaultProxy",
+    "Garble",
+    "Ghost",
+    "LoseReply",
+    "Pass",
+    "Refuse",
+    "Stall",
+    "some_of",
+]
 
 _CHUNK_BYTES: Final = 65536
 _BROKEN: Final = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
@@ -66,7 +79,19 @@ class Ghost:
     seconds: float
 
 
-Fault: TypeAlias = Pass | Refuse | LoseReply | Cut | Delay | Stall | Ghost
+@dataclass(frozen=True)
+class Duplicate:
+    """The request reaches the server twice: now, and again so much later over another connection."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Garble:
+    """The server acts, and what the client gets is no HTTP."""
+
+
+Fault: TypeAlias = Pass | Refuse | LoseReply | Cut | Delay | Stall | Ghost | Duplicate | Garble
 
 
 def some_of(rng: random.Random, faults: Iterable[Fault], share: float) -> Callable[[], Fault]:
@@ -91,6 +116,7 @@ class FaultProxy:
         self.plan = plan
         self.is_down = False
         self.exchange_count = 0
+        self.fault_count = 0
         self.url = ""
 
     def script(self, *faults: Fault) -> None:
@@ -147,7 +173,9 @@ class FaultProxy:
     def next_fault(self) -> Fault:
         """The fault of the exchange that begins now."""
         self.exchange_count += 1
-        return self._scripted.popleft() if self._scripted else self.plan()
+        fault = self._scripted.popleft() if self._scripted else self.plan()
+        self.fault_count += not isinstance(fault, Pass)
+        return fault
 
     async def send_later(self, request: bytes, seconds: float) -> None:
         """Deliver a request whose client is gone."""
@@ -198,6 +226,9 @@ class _Connection:
                 case Ghost(seconds):
                     await self._proxy.send_later(await self._rest_of(data), seconds)
                     return
+                case Duplicate(seconds):
+                    data = await self._rest_of(data)
+                    await self._proxy.send_later(data, seconds)
                 case Delay(seconds):
                     await anyio.sleep(seconds)
                 case _:
@@ -220,6 +251,9 @@ class _Connection:
             self._is_answered = True
             match self._fault:
                 case LoseReply():
+                    return
+                case Garble():
+                    await self._client.send(b"\x00\xffTTP!1 " + data[9:])
                     return
                 case Cut(after_bytes) if self._reply_bytes + len(data) >= after_bytes:
                     await self._client.send(data[: after_bytes - self._reply_bytes])

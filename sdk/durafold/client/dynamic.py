@@ -7,9 +7,11 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias
 
+import anyio
+
 from durafold.errors import ConfigurationError, TransportError
 
-__all__ = ["Headers", "Params", "resolve"]
+__all__ = ["Headers", "Params", "Token", "Values", "is_dynamic", "note_refusal", "resolve"]
 
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -25,6 +27,57 @@ that a token can change while a stream is followed."""
 
 Params: TypeAlias = Values
 """Query parameters, in the same forms as `Headers`."""
+
+
+class Token:
+    """A credential that is fetched when it is first needed, kept, and fetched anew when a server refuses it.
+
+    ::
+
+        stream = DurableStream(url, headers={"Authorization": Token(fetch_access_token)})
+
+    However many requests wait for it, one fetch is under way: give the same object to all streams that share
+    the credential. A request that was answered 401 is sent once more with the new one. A token belongs to one
+    event loop.
+
+    Args:
+        fetch: an (async) function that returns the credential. What it raises counts as a failed attempt.
+        scheme: word before it in the header's value; empty for none.
+    """
+
+    def __init__(
+        self, fetch: Callable[[], str] | Callable[[], Awaitable[str]], *, scheme: str = "Bearer"
+    ) -> None:
+        self._fetch = fetch
+        self._scheme = scheme
+        self._value: str | None = None
+        self._turn = anyio.Lock()
+
+    async def __call__(self) -> str:
+        """The header's value."""
+        async with self._turn:
+            if self._value is None:
+                fetched = self._fetch()
+                credential = await fetched if inspect.isawaitable(fetched) else fetched
+                self._value = f"{self._scheme} {credential}".strip()
+            return self._value
+
+    def refuse(self, value: str) -> None:
+        """A server refused this value. If it is the present one, the next call fetches another."""
+        if value == self._value:
+            self._value = None
+
+
+def is_dynamic(values: Values | None) -> bool:
+    """Whether evaluating them anew may give something else."""
+    return callable(values) or any(callable(value) for value in (values or {}).values())
+
+
+def note_refusal(values: Values | None, sent: Mapping[str, str]) -> None:
+    """Tell every token among the headers that what was sent of it was refused."""
+    for name, value in () if values is None or callable(values) else values.items():
+        if isinstance(value, Token) and name in sent:
+            value.refuse(sent[name])
 
 
 async def resolve(values: Values | None, *, what: str) -> dict[str, str]:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Generator,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from typing import Any, Self
 
 from durafold.errors import ConfigurationError
 from durafold.wire import names
 
-__all__ = ["encode_json", "encode_message", "join_messages"]
+__all__ = ["Chunks", "encode_json", "encode_message", "join_messages"]
 
 _encode_value = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -61,3 +69,54 @@ def join_messages(messages: Sequence[bytes], content_type: str) -> bytes:
     if names.is_json(content_type):
         return b"[" + b",".join(messages) + b"]"
     return b"".join(messages)
+
+
+class Chunks:
+    """The body of a streaming append, drawn from the user's iterable as it is sent.
+
+    Args:
+        source: bytes or str.
+
+    Attributes:
+        is_drawn: something was taken from it, so that it cannot be sent again.
+    """
+
+    def __init__(self, source: Iterable[bytes | str] | AsyncIterable[bytes | str]) -> None:
+        self._source: Iterator[bytes | str] | AsyncIterator[bytes | str]
+        self._source = aiter(source) if isinstance(source, AsyncIterable) else iter(source)
+        self.is_drawn = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self.is_drawn = True
+        while not (chunk := _chunk(await self._next())):
+            pass
+        return chunk
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Close a generator that was not run to its end, instead of leaving it to the garbage collector."""
+        if isinstance(self._source, AsyncGenerator):
+            await self._source.aclose()
+        elif isinstance(self._source, Generator):
+            self._source.close()
+
+    async def _next(self) -> bytes | str:
+        if isinstance(self._source, AsyncIterator):
+            return await anext(self._source)
+        try:
+            return next(self._source)
+        except StopIteration:
+            raise StopAsyncIteration from None
+
+
+def _chunk(data: object) -> bytes:
+    if isinstance(data, str):
+        return data.encode()
+    if isinstance(data, bytes | bytearray | memoryview):
+        return bytes(data)
+    raise ConfigurationError(f"A streaming append takes bytes or str, not {type(data).__name__}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
@@ -20,13 +20,13 @@ class Request:
         method: in capitals.
         url: absolute, with its query.
         headers: ours as PROTOCOL spells them, the user's in any case.
-        content: the body.
+        content: the body: bytes, or chunks that are sent as they come.
     """
 
     method: str
     url: str
     headers: Mapping[str, str]
-    content: bytes = b""
+    content: bytes | AsyncIterator[bytes] = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -357,7 +357,8 @@ class Outbox(Generic[T]):
             return self._claim(error)
         if isinstance(error, StreamClosed) and head.closes and not head.body:
             # PROTOCOL §5.3: closing is idempotent, whoever closed it.
-            return [self._remove(head, AppendResult(_offset(error), closed=True))]
+            closed = AppendResult(_offset(error), closed=True, already_closed=True)
+            return [self._remove(head, closed)]
         if not isinstance(error, _ABOUT_CONTENT + _ABOUT_REQUEST):
             return self.fail(error)
         if is_doubtful and isinstance(error, _CHANGEABLE):

@@ -243,14 +243,10 @@ class IdempotentProducer:
             ConfigurationError: the data does not go with the content type, has no JSON form, or is empty.
             DurafoldError: `failure`, if there is one; `StreamClosed` once `close_stream` was called.
         """
-        message = self._encoded(data, encoded)
+        message = self.encode(data, encoded)
         if not self._has_room(message):
-            raise BufferFull(
-                f"{self._outbox.buffered_bytes} bytes wait to be sent already",
-                stream=public_url(self._stream.url),
-                hint="Use `await producer.append(...)`, which waits for room",
-            )
-        return self._enqueue(message, on_done)
+            raise self.buffer_full(self._outbox.buffered_bytes)
+        return self._enqueue(message, Delivery(on_done))
 
     async def append(
         self,
@@ -271,13 +267,27 @@ class IdempotentProducer:
             ConfigurationError: as for `append_nowait`.
             DurafoldError: as for `append_nowait`.
         """
-        message = self._encoded(data, encoded)
+        message = self.encode(data, encoded)
         async with self._append_turn:
             while not self._has_room(message):
                 self._room = anyio.Event()
                 await self._room.wait()
-            self._check_open()
-            return self._enqueue(message, on_done)
+            self.check_open()
+            return self._enqueue(message, Delivery(on_done))
+
+    def post(self, message: bytes, delivery: Delivery) -> None:
+        """Enqueue a message behind all others, with a delivery of the caller's, who also counts the bytes.
+
+        Args:
+            message: what `encode` made.
+            delivery: fails with what `append_nowait` would raise.
+        """
+        try:
+            self.check_open()
+        except DurafoldError as exc:
+            self._settle([Settled([delivery], exc)])
+        else:
+            self._enqueue(message, delivery)
 
     async def flush(self) -> None:
         """Wait until everything appended so far was delivered or has failed.
@@ -302,12 +312,13 @@ class IdempotentProducer:
             ProducerClosed: the producer is not open.
             DurafoldError: why the stream could not be closed; as for `Delivery`.
         """
-        self._check_open()
+        self.check_open()
         delivery = Delivery()
-        self._outbox.put_close(b"" if data is None else self._encoded(data, None), delivery)
+        self._outbox.put_close(b"" if data is None else self.encode(data, None), delivery)
         self._work.set()
         self._hurry.set()
-        return CloseResult((await delivery).next_offset)
+        result = await delivery
+        return CloseResult(result.next_offset, already_closed=result.already_closed)
 
     def restart(self, epoch: int | None = None) -> None:
         """Leave the failed state under another epoch, so that appends are taken again.
@@ -383,14 +394,24 @@ class IdempotentProducer:
 
     # ---- the buffer ----
 
-    def _encoded(self, data: Any, encoded: bytes | None) -> bytes:
-        self._check_open()
+    def encode(self, data: Any, encoded: bytes | None) -> bytes:
+        """The bytes of a message; the arguments are those of `append_nowait`.
+
+        Raises:
+            DurafoldError: as for `append_nowait`, except `BufferFull`.
+        """
+        self.check_open()
         message = encode_message(data, self._content_type) if encoded is None else encoded
         if not message:
             raise ConfigurationError("An empty message cannot be appended")
         return message
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Nothing, if messages are taken.
+
+        Raises:
+            DurafoldError: as for `append_nowait`, except `BufferFull`.
+        """
         if not self._is_open:
             raise ProducerClosed("The producer is not open", hint="Use it inside `async with`")
         if self._outbox.failure is not None:
@@ -400,12 +421,19 @@ class IdempotentProducer:
                 "close_stream() was called, so nothing may follow", stream=public_url(self._stream.url)
             )
 
+    def buffer_full(self, buffered_bytes: int) -> BufferFull:
+        """The error that says that so many bytes wait."""
+        return BufferFull(
+            f"{buffered_bytes} bytes wait to be sent already",
+            stream=public_url(self._stream.url),
+            hint="Use `append(...)`, which waits for room",
+        )
+
     def _has_room(self, message: bytes) -> bool:
         buffered_bytes = self._outbox.buffered_bytes
         return not buffered_bytes or buffered_bytes + len(message) <= self._max_buffered_bytes
 
-    def _enqueue(self, message: bytes, on_done: Callable[[Delivery], None] | None) -> Delivery:
-        delivery = Delivery(on_done)
+    def _enqueue(self, message: bytes, delivery: Delivery) -> Delivery:
         self._outbox.put(message, delivery)
         self._work.set()
         if self._outbox.has_full_batch:

@@ -7,6 +7,7 @@
        │ failure (pause)      ├──refused, or silent too often──▶ long-poll ⟲
        └──────────────────────┴──────────────────────────────────────┘
     any of them ──end of stream──▶ closed          any ──refused for good──▶ failed
+    catch-up ──up to date, and nobody waits for more──▶ done
 
 Two rules make the delivered pages exactly the log, whatever the network does:
 
@@ -55,6 +56,7 @@ __all__ = [
     "Finish",
     "Interrupted",
     "LiveChoice",
+    "LiveMode",
     "NoEventStream",
     "OpenSse",
     "Opened",
@@ -72,10 +74,13 @@ LiveChoice = Literal["auto", "sse", "long-poll"]
 """How to wait for new data. `auto` prefers SSE and changes to long-poll where SSE does not get through; for
 `text/*` streams it long-polls from the start, since SSE cannot tell the kinds of line ends apart."""
 
-ReadStatus = Literal["connecting", "catching-up", "live", "reconnecting", "closed", "failed"]
-"""What a follower is doing, in words for users."""
+LiveMode = Literal["auto", "sse", "long-poll", "off"]
+"""A `LiveChoice`, or `off`: do not wait, but end at the tail."""
 
-Phase = Literal["catch-up", "long-poll", "sse", "closed", "failed"]
+ReadStatus = Literal["connecting", "catching-up", "live", "reconnecting", "done", "closed", "failed"]
+"""What a follower is doing, in words for users. `done`: with `live="off"`, it has reached the tail."""
+
+Phase = Literal["catch-up", "long-poll", "sse", "done", "closed", "failed"]
 
 # What servers without SSE answer to `live=sse`. 400 may also be a bad offset: then long-poll is refused too.
 _SSE_NOT_OFFERED: Final = frozenset({400, 405, 406, 415, 501})
@@ -182,7 +187,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The stream is closed and all of it was delivered."""
+    """All was delivered, and the stream is closed or nobody waits for more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +244,7 @@ class ReadState:
     """
 
     offset: Offset
-    live: LiveChoice = "auto"
+    live: LiveMode = "auto"
     phase: Phase = "catch-up"
     content_type: str = ""
     cursor: str | None = None
@@ -261,7 +266,7 @@ Step: TypeAlias = tuple[ReadState, Page | None]
 
 def status(state: ReadState) -> ReadStatus:
     """The state in one word."""
-    if state.phase == "closed" or state.phase == "failed":
+    if state.phase in ("done", "closed", "failed"):
         return state.phase
     if not state.answered:
         return "connecting"
@@ -273,7 +278,7 @@ def status(state: ReadState) -> ReadStatus:
 
 def next_action(state: ReadState) -> Action:
     """What the state asks for."""
-    if state.phase == "closed":
+    if state.phase in ("done", "closed"):
         return Finish()
     if state.phase == "failed":
         assert state.error is not None
@@ -383,6 +388,8 @@ def _phase_behind(state: ReadState, page: Page, settings: ClientSettings) -> Pha
 
 
 def _live_phase(state: ReadState, content_type: str, settings: ClientSettings) -> Phase:
+    if state.live == "off":
+        return "done"
     if state.live != "auto":
         return state.live
     is_lossy = names.media_type(content_type).startswith("text/")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import binascii
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Self, TypeAlias, assert_never
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Generic, Self, TypeVar, assert_never
 
 import anyio
 
-from durafold.client import replies
-from durafold.client.exchange import Reply, Request
+from durafold.client import items, replies
+from durafold.client.checkpoint import Checkpoint, Progress, Skip
+from durafold.client.exchange import Reply
+from durafold.client.items import EventMode, Feed, StreamEvent
 from durafold.client.read_state import (
     Answered,
     Control,
@@ -23,7 +25,7 @@ from durafold.client.read_state import (
     Fetch,
     Finish,
     Interrupted,
-    LiveChoice,
+    LiveMode,
     NoEventStream,
     Opened,
     OpenSse,
@@ -36,19 +38,17 @@ from durafold.client.read_state import (
     next_action,
     status,
 )
-from durafold.client.refusals import error_of
-from durafold.client.settings import ClientSettings
-from durafold.client.transport import ServerEvent, SseConnection, Transport
+from durafold.client.requests import Requests
+from durafold.client.transport import ServerEvent, SseConnection
 from durafold.client.values import Page
 from durafold.errors import DurafoldError, MalformedResponse, TransportError
 from durafold.wire import names
 from durafold.wire.control import decode_control
 from durafold.wire.offsets import Offset
 
-__all__ = ["Follower", "Pages", "Prepare"]
+__all__ = ["Follower", "Items", "Pages"]
 
-Prepare: TypeAlias = Callable[[Mapping[str, str], Mapping[str, str]], Awaitable[Request]]
-"""Makes a GET request of our query parameters and headers, with the user's evaluated anew."""
+T = TypeVar("T")
 
 _DATA_EVENT: Final = "data"
 _CONTROL_EVENT: Final = "control"
@@ -81,6 +81,28 @@ class Pages:
         return page
 
 
+class Items(Generic[T]):
+    """What a follower receives, piece by piece: an asynchronous iterator.
+
+    Made by the `iter_...` methods of `Follower`, whose context closes the connection.
+    """
+
+    def __init__(self, follower: Follower, feed: Feed[T]) -> None:
+        self._follower = follower
+        self._feed = feed
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        while not (item := self._feed.take()):
+            if not await self._follower.ready():
+                self._feed.end()
+                raise StopAsyncIteration
+            self._feed.put(self._follower.take())
+        return item[0]
+
+
 class Follower:
     """The pages of a stream, from an offset on and for as long as the stream is open.
 
@@ -97,9 +119,14 @@ class Follower:
     with empty data comes when only `up_to_date` or `closed` changed, so that you learn that you reached the
     tail.
 
-    Iteration ends when the stream is closed and all of it was delivered. Cancelling it loses nothing: the
-    next page is the one that would have come, over a new connection. Only one task may iterate at a time.
-    Leave the context, or call `aclose`, to close the connection.
+    `iter_json`, `iter_batches`, `iter_text`, `iter_bytes` and `iter_events` give messages and the like
+    instead of pages. `checkpoint` is the place behind the last of them that you were given, to go on from
+    later.
+
+    Iteration ends when the stream is closed and all of it was delivered; with `live="off"` at the tail.
+    Cancelling it loses nothing: the next page is the one that would have come, over a new connection. Only
+    one task may iterate at a time, and only in one way. Leave the context, or call `aclose`, to close the
+    connection.
 
     Made by `DurableStream.follow`, which lists the errors.
     """
@@ -107,18 +134,17 @@ class Follower:
     def __init__(
         self,
         *,
-        transport: Transport,
-        prepare: Prepare,
-        settings: ClientSettings,
-        offset: Offset,
-        live: LiveChoice,
+        requests: Requests,
+        start: Checkpoint,
+        live: LiveMode,
         on_status: Callable[[ReadStatus], None] | None = None,
     ) -> None:
-        self._transport = transport
-        self._prepare = prepare
-        self._settings = settings
+        self._requests = requests
+        self._settings = requests.settings
         self._on_status = on_status
-        self._state = ReadState(offset, live)
+        self._state = ReadState(start.offset, live)
+        self._progress = Progress(start)
+        self._skip = Skip(start.skip)
         self._status: ReadStatus = status(self._state)
         self._pages: deque[Page] = deque()
         self._connection: SseConnection | None = None
@@ -127,8 +153,18 @@ class Follower:
 
     @property
     def offset(self) -> Offset:
-        """Everything before it was received. To resume later, rather keep `next_offset` of the last page."""
+        """Everything before it was received. To go on later, keep `checkpoint`."""
         return self._state.offset
+
+    @property
+    def progress(self) -> Progress:
+        """What `checkpoint` is made from; for iterators."""
+        return self._progress
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The place behind the last page, message or chunk that this follower gave you."""
+        return self._progress.checkpoint
 
     @property
     def up_to_date(self) -> bool:
@@ -159,14 +195,66 @@ class Follower:
         return self
 
     async def __anext__(self) -> Page:
-        with self._guard:
+        if not await self.ready():
+            raise StopAsyncIteration
+        page = self.take()
+        self._progress.set(page)
+        return page
+
+    def iter_json(self) -> Items[Any]:
+        """The messages of a JSON stream, one by one."""
+        return Items(self, items.message_feed(self._progress))
+
+    def iter_batches(self) -> Items[list[Any]]:
+        """The messages of a JSON stream, those that came together in one list; never an empty one."""
+        return Items(self, items.batch_feed(self._progress))
+
+    def iter_text(self) -> Items[str]:
+        """The content as text, in pieces as they come. A character is never cut.
+
+        Iterating raises, besides what `DurableStream.follow` lists:
+            MalformedResponse: it is not UTF-8.
+        """
+        return Items(self, items.text_feed(self._progress))
+
+    def iter_bytes(self) -> Items[bytes]:
+        """The content as bytes, in pieces as they come; for a JSON stream each piece is a JSON array."""
+        return Items(self, items.bytes_feed(self._progress))
+
+    def iter_events(self, mode: EventMode = "auto") -> Items[StreamEvent]:
+        """Messages or chunks with their places, and events that tell that the tail or the end is reached.
+
+        Args:
+            mode: what the data is; see `EventMode`.
+        """
+        return Items(self, items.event_feed(self._progress, mode))
+
+    async def ready(self, timeout_s: float | None = None) -> bool:
+        """Wait for the next page, so that asking for it (or for its first message) gives it at once.
+
+        Args:
+            timeout_s: seconds to wait at most. None: for ever.
+
+        Returns:
+            False if none follows.
+
+        Raises:
+            TimeoutError: none came in time. Nothing is lost.
+            DurafoldError: as `DurableStream.follow` lists.
+        """
+        with self._guard, anyio.fail_after(timeout_s):
             try:
                 while not self._pages:
-                    await self._step()
+                    if not await self._step():
+                        return False
             except BaseException:
                 await self._advance(Interrupted())
                 raise
-            return self._pages.popleft()
+            return True
+
+    def take(self) -> Page:
+        """The page that `ready` waited for, not counted as handed out: iterators count its parts."""
+        return self._pages.popleft()
 
     async def aclose(self) -> None:
         """Close the connection. Iterating again would open a new one and go on."""
@@ -179,7 +267,8 @@ class Follower:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
 
-    async def _step(self) -> None:
+    async def _step(self) -> bool:
+        """Do what comes next; False if nothing does."""
         match next_action(self._state):
             case Fetch() as fetch:
                 await self._advance(await self._fetched(fetch))
@@ -192,20 +281,27 @@ class Follower:
                 await anyio.sleep(delay_s)
                 await self._advance(Rested())
             case Finish():
-                raise StopAsyncIteration
+                return False
             case Fail(error):
                 raise error
             case action:
                 assert_never(action)
+        return True
 
     async def _advance(self, event: Event) -> None:
         self._state, page = advance(self._state, event, self._settings)
         if page is not None:
-            self._pages.append(page)
+            self._receive(self._skip(page))
         if self._connection is not None and self._state.connection is None:
             connection, self._connection = self._connection, None
             await connection.aclose()
         self._report_status()
+
+    def _receive(self, page: Page) -> None:
+        if page.data or page.up_to_date or page.closed:
+            self._pages.append(page)
+        else:
+            self._progress.set(page)  # a checkpoint said that all of it was handled
 
     def _report_status(self) -> None:
         now = status(self._state)
@@ -231,10 +327,11 @@ class Follower:
             params[names.LIVE_PARAM] = names.LONG_POLL
         if fetch.cursor is not None:
             params[names.CURSOR_PARAM] = fetch.cursor
-        request = await self._prepare(params, {"Cache-Control": "no-cache"} if fetch.bypass_cache else {})
+        headers = {"Cache-Control": "no-cache"} if fetch.bypass_cache else {}
+        request = await self._requests.prepare("GET", params, headers)
         timeout_s = self._settings.long_poll_timeout_s if fetch.live else None
-        reply = await self._transport.exchange(request, self._settings, answer_timeout_s=timeout_s)
-        _raise_refusal(request, reply, fetch.offset)
+        reply = await self._requests.transport.exchange(request, self._settings, answer_timeout_s=timeout_s)
+        self._requests.raise_refusal(request, reply, fetch.offset)
         return reply
 
     # ---- server-sent events ----
@@ -244,10 +341,10 @@ class Follower:
         if opening.cursor is not None:
             params[names.CURSOR_PARAM] = opening.cursor
         try:
-            request = await self._prepare(params, {})
-            answer = await self._transport.open_sse(request, self._settings)
+            request = await self._requests.prepare("GET", params, {})
+            answer = await self._requests.transport.open_sse(request, self._settings)
             if isinstance(answer, Reply):
-                _raise_refusal(request, answer, opening.offset)
+                self._requests.raise_refusal(request, answer, opening.offset)
                 return NoEventStream(_no_event_stream(answer, opening.offset))
         except DurafoldError as exc:
             return Failed(exc)
@@ -265,12 +362,6 @@ class Follower:
         except TransportError as exc:
             return Ended(anyio.current_time() - self._opened_at_s, exc)
         return Ended(anyio.current_time() - self._opened_at_s)
-
-
-def _raise_refusal(request: Request, reply: Reply, offset: Offset) -> None:
-    error = error_of(request, reply, offset=offset)
-    if error is not None:
-        raise error
 
 
 def _no_event_stream(reply: Reply, offset: Offset) -> MalformedResponse:

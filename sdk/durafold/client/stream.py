@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from datetime import datetime
-from functools import partial
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-import anyio
-
 from durafold.client import replies
-from durafold.client.dynamic import Headers, Params, resolve
-from durafold.client.encoding import encode_message, join_messages
-from durafold.client.exchange import Reply, Request, public_url, with_query
-from durafold.client.read_state import LiveChoice, ReadStatus
+from durafold.client.checkpoint import Checkpoint, as_checkpoint
+from durafold.client.creation import fork_headers, fork_url, lifetime_headers
+from durafold.client.dynamic import Headers, Params
+from durafold.client.encoding import Chunks, encode_message, join_messages
+from durafold.client.exchange import Reply, public_url
+from durafold.client.read_state import LiveMode, ReadStatus
 from durafold.client.reader import Follower, Pages
-from durafold.client.refusals import error_of
+from durafold.client.requests import Requests, was_not_carried_out
 from durafold.client.settings import DEFAULT_SETTINGS, ClientSettings
-from durafold.client.transport import Transport
+from durafold.client.transport import SharedTransport, Transport
 from durafold.client.values import AppendResult, CloseResult, Page, StreamInfo
-from durafold.errors import (
-    ConfigurationError,
-    ConnectFailed,
-    DurafoldError,
-    MalformedResponse,
-    ServerUnavailable,
-    TooManyRequests,
-    TransportError,
-)
+from durafold.errors import ConfigurationError, MalformedResponse
 from durafold.wire import names
-from durafold.wire.offsets import START, Offset, is_valid_token
+from durafold.wire.offsets import START, Offset
 
 __all__ = ["DurableStream"]
-
-# Statuses with which a server says that it did not carry the request out. 502 and 504 come from gateways that
-# do not know.
-_NOT_CARRIED_OUT = frozenset({500, 503})
 
 
 class DurableStream:
@@ -68,7 +54,8 @@ class DurableStream:
             sent with every request.
         headers: more request headers; see `Headers`.
         params: more query parameters; see `Params`.
-        transport: connections to share with other streams. Default: its own, closed by `aclose`.
+        transport: connections of your own, which stay open. Default: those that all streams of the event loop
+            share, given back by `aclose`.
         content_type: the stream's media type, if you know it. Default: what the server says.
         settings: timeouts and limits.
 
@@ -95,10 +82,14 @@ class DurableStream:
         self.url = url
         self.content_type = content_type
         self.settings = settings
-        self._headers = headers
-        self._params = params
-        self._transport = transport or Transport()
         self._owns_transport = transport is None
+        self._requests = Requests(
+            url,
+            headers=headers,
+            params=params,
+            transport=transport or SharedTransport(),
+            settings=settings,
+        )
 
     def __repr__(self) -> str:
         return f"DurableStream({public_url(self.url)!r})"
@@ -132,11 +123,66 @@ class DurableStream:
             StreamNotFound: the URL is not one where streams can be.
         """
         kind = content_type or self.content_type or names.JSON_CONTENT_TYPE
-        headers = {"Content-Type": kind, **_lifetime_headers(ttl_s, expires_at)}
-        if closed:
-            headers[names.STREAM_CLOSED] = "true"
+        return await self._put(kind, lifetime_headers(ttl_s, expires_at), closed=closed, body=body)
+
+    async def fork(
+        self,
+        url: str,
+        *,
+        offset: Offset | Checkpoint | None = None,
+        sub_offset: int | None = None,
+        ttl_s: int | None = None,
+        expires_at: datetime | str | None = None,
+        closed: bool = False,
+        body: Any = None,
+    ) -> Self:
+        """Create a stream that begins with this one's content up to a place (PROTOCOL §4.2).
+
+        What is appended to either of them later is not seen in the other.
+
+        Args:
+            url: of the fork: absolute, or relative to this stream's (`"draft"` lies beside it). It must be on
+                the same server.
+            offset: where to branch off: an offset that this stream's answers gave, or a checkpoint. Default:
+                its tail.
+            sub_offset: how much behind `offset` the fork has too: messages of a JSON stream, bytes of others.
+            ttl_s: as for `create`. Default: this stream's lifetime.
+            expires_at: as for `create`.
+            closed: create the fork closed.
+            body: first content behind what the fork inherits.
+
+        Returns:
+            A handle of the fork, with this one's headers, parameters, connections and settings.
+
+        Raises:
+            BadRequest: there is no such place in this stream.
+            StreamNotFound: this stream does not exist.
+            StreamConflict: the fork's URL is taken by another stream, or this stream was deleted.
+        """
+        kind = await self.known_content_type()
+        place = fork_headers(self.url, offset, sub_offset)
+        fork = type(self)(
+            fork_url(self.url, url),
+            headers=self._requests.headers,
+            params=self._requests.params,
+            transport=None if self._owns_transport else self._requests.transport,
+            content_type=kind,
+            settings=self.settings,
+        )
+        try:
+            await fork._put(kind, {**place, **lifetime_headers(ttl_s, expires_at)}, closed=closed, body=body)
+        except BaseException:
+            await fork.aclose()
+            raise
+        return fork
+
+    async def _put(self, kind: str, headers: Mapping[str, str], *, closed: bool, body: Any) -> StreamInfo:
+        flags = {names.STREAM_CLOSED: "true"} if closed else {}
         content = b"" if body is None else join_messages([encode_message(body, kind)], kind)
-        info = replies.stream_info(await self._call("PUT", headers=headers, content=content))
+        reply = await self._requests.call(
+            "PUT", headers={"Content-Type": kind, **headers, **flags}, content=content
+        )
+        info = replies.stream_info(reply)
         self.content_type = info.content_type
         return info
 
@@ -147,7 +193,7 @@ class DurableStream:
             StreamNotFound: there is no such stream.
             StreamGone: it was deleted, and forks of it live on.
         """
-        info = replies.stream_info(await self._call("HEAD"))
+        info = replies.stream_info(await self._requests.call("HEAD"))
         self.content_type = info.content_type
         return info
 
@@ -159,7 +205,7 @@ class DurableStream:
                 deleted it.
             StreamGone: it was deleted before, and forks of it live on.
         """
-        await self._call("DELETE")
+        await self._requests.call("DELETE")
 
     async def close(self, data: Any = None) -> CloseResult:
         """Close the stream: it takes no more appends, and readers learn that it ended (PROTOCOL §5.3).
@@ -175,7 +221,9 @@ class DurableStream:
             StreamConflict: `data` does not go with its content type.
         """
         if data is None:
-            return replies.close_result(await self._call("POST", headers={names.STREAM_CLOSED: "true"}))
+            return replies.close_result(
+                await self._requests.call("POST", headers={names.STREAM_CLOSED: "true"})
+            )
         result = await self.append(data, close=True)
         return CloseResult(result.next_offset)
 
@@ -236,13 +284,47 @@ class DurableStream:
         """
         if not raw:
             raise ConfigurationError("There is nothing to append", hint="Pass data, or call close() to close")
+        headers = await self._append_headers(seq, close=close)
+        reply = await self._requests.call("POST", headers=headers, content=raw, may_retry=was_not_carried_out)
+        return replies.append_result(reply)
+
+    async def append_from(
+        self,
+        chunks: Iterable[bytes | str] | AsyncIterable[bytes | str],
+        *,
+        seq: str | None = None,
+        close: bool = False,
+    ) -> AppendResult:
+        """Append what an iterable gives as one body, which is sent while it comes and never held in memory.
+
+        It is tried again only as long as nothing was taken from the iterable.
+
+        Args:
+            chunks: the pieces of what `append_bytes` takes as a whole.
+            seq: as for `append`.
+            close: as for `append`.
+
+        Raises:
+            ConfigurationError: a chunk is neither bytes nor str; and all that `append_bytes` lists.
+            Exception: whatever the iterable raises. The server then sees a request that breaks off.
+        """
+        headers = await self._append_headers(seq, close=close)
+        async with Chunks(chunks) as body:
+            reply = await self._requests.call(
+                "POST",
+                headers=headers,
+                content=body,
+                may_retry=lambda error: not body.is_drawn and was_not_carried_out(error),
+            )
+        return replies.append_result(reply)
+
+    async def _append_headers(self, seq: str | None, *, close: bool) -> dict[str, str]:
         headers = {"Content-Type": await self.known_content_type()}
         if seq is not None:
             headers[names.STREAM_SEQ] = seq
         if close:
             headers[names.STREAM_CLOSED] = "true"
-        reply = await self._call("POST", headers=headers, content=raw, may_retry=_was_not_carried_out)
-        return replies.append_result(reply)
+        return headers
 
     async def known_content_type(self) -> str:
         """The stream's media type, asked from the server if need be.
@@ -266,8 +348,8 @@ class DurableStream:
             StreamNotFound: there is no such stream.
             StreamGone: it was deleted, or this part is no longer kept.
         """
-        _check_offset(offset)
-        reply = await self._call("GET", params={names.OFFSET_PARAM: offset}, offset=offset)
+        as_checkpoint(offset)
+        reply = await self._requests.call("GET", params={names.OFFSET_PARAM: offset}, offset=offset)
         page = replies.page(reply, offset=offset)
         self.content_type = self.content_type or page.content_type or None
         return page
@@ -278,7 +360,7 @@ class DurableStream:
         Args:
             offset: as for `read`, whose errors can be raised for every page.
         """
-        _check_offset(offset)
+        as_checkpoint(offset)
         return Pages(self.read, offset)
 
     async def read_bytes(self, offset: Offset = START) -> bytes:
@@ -323,16 +405,17 @@ class DurableStream:
 
     def follow(
         self,
-        offset: Offset = START,
+        offset: Offset | Checkpoint = START,
         *,
-        live: LiveChoice = "auto",
+        live: LiveMode = "auto",
         on_status: Callable[[ReadStatus], None] | None = None,
     ) -> Follower:
         """The pages from an offset on, for as long as the stream is open. No I/O until it is iterated.
 
         Args:
-            offset: where to start: `START`, `NOW`, or the `next_offset` of the last page you handled.
-            live: how to wait for new data; see `LiveChoice`.
+            offset: where to start: `START`, `NOW`, the `next_offset` of the last page you handled, or a
+                `Checkpoint`.
+            live: how to wait for new data; see `LiveMode`. With `off` iteration ends at the tail.
             on_status: called with every change of the follower's `status`. What it raises comes out of the
                 iteration.
 
@@ -344,12 +427,9 @@ class DurableStream:
             ServerRefused: another refusal that trying again does not change.
             MalformedResponse: with `live="sse"` only: the server answers with something else.
         """
-        _check_offset(offset)
         return Follower(
-            transport=self._transport,
-            prepare=partial(self._prepared, "GET"),
-            settings=self.settings,
-            offset=offset,
+            requests=self._requests,
+            start=as_checkpoint(offset),
             live=live,
             on_status=on_status,
         )
@@ -366,101 +446,18 @@ class DurableStream:
         Raises:
             DurafoldError: any of the errors that this class and `append` list.
         """
-        return await self._exchange("POST", {}, headers, content, None)
+        return await self._requests.attempt("POST", {}, headers, content, None)
 
     async def aclose(self) -> None:
         """Close the connections, unless they belong to a shared transport."""
         if self._owns_transport:
-            await self._transport.aclose()
+            await self._requests.transport.aclose()
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
-
-    async def _call(
-        self,
-        method: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        content: bytes = b"",
-        offset: Offset | None = None,
-        may_retry: Callable[[DurafoldError], bool] | None = None,
-    ) -> Reply:
-        may_pass = may_retry or _may_pass
-        attempt = 0
-        while True:
-            try:
-                return await self._exchange(method, params or {}, headers or {}, content, offset)
-            except DurafoldError as exc:
-                attempt += 1
-                if attempt >= self.settings.max_attempts or not may_pass(exc):
-                    raise
-                await self._rest(attempt, exc)
-
-    async def _rest(self, attempt: int, error: DurafoldError) -> None:
-        retry_after_s: float = getattr(error, "retry_after_s", None) or 0.0
-        backoff = self.settings.backoff
-        if retry_after_s > backoff.max_s:
-            raise error
-        await anyio.sleep(backoff.delay_s(attempt - 1, random.random(), retry_after_s))  # noqa: S311
-
-    async def _exchange(
-        self,
-        method: str,
-        params: Mapping[str, str],
-        headers: Mapping[str, str],
-        content: bytes,
-        offset: Offset | None,
-    ) -> Reply:
-        request = await self._prepared(method, params, headers, content)
-        reply = await self._transport.exchange(request, self.settings)
-        error = error_of(request, reply, offset=offset)
-        if error is not None:
-            raise error
-        return reply
-
-    async def _prepared(
-        self, method: str, params: Mapping[str, str], headers: Mapping[str, str], content: bytes = b""
-    ) -> Request:
-        """A request with the user's headers and parameters evaluated now; ours win where names are equal."""
-        given_headers = await resolve(self._headers, what="header")
-        given_params = await resolve(self._params, what="query parameter")
-        ours = {name.lower() for name in headers}
-        theirs = {name: value for name, value in given_headers.items() if name.lower() not in ours}
-        return Request(
-            method, with_query(self.url, {**given_params, **params}), {**theirs, **headers}, content
-        )
-
-
-def _may_pass(error: DurafoldError) -> bool:
-    """Whether trying a harmless request again may help. A damaged answer is shown to the user instead."""
-    if isinstance(error, MalformedResponse):
-        return False
-    return isinstance(error, TransportError | ServerUnavailable | TooManyRequests)
-
-
-def _was_not_carried_out(error: DurafoldError) -> bool:
-    """Whether an append that failed so may be sent again without the risk of appending it twice."""
-    if isinstance(error, ServerUnavailable):
-        return error.status in _NOT_CARRIED_OUT
-    return isinstance(error, ConnectFailed | TooManyRequests)
-
-
-def _lifetime_headers(ttl_s: int | None, expires_at: datetime | str | None) -> dict[str, str]:
-    if ttl_s is not None and expires_at is not None:
-        raise ConfigurationError("A stream has a ttl_s or an expires_at, not both")
-    if ttl_s is not None:
-        if ttl_s < 0:
-            raise ConfigurationError(f"ttl_s must not be negative, but is {ttl_s}")
-        return {names.STREAM_TTL: str(ttl_s)}
-    if isinstance(expires_at, datetime):
-        if expires_at.tzinfo is None:
-            raise ConfigurationError("expires_at needs a time zone", hint="For example datetime.now(UTC)")
-        return {names.STREAM_EXPIRES_AT: expires_at.isoformat()}
-    return {} if expires_at is None else {names.STREAM_EXPIRES_AT: expires_at}
 
 
 def _check_url(url: str) -> None:
@@ -469,11 +466,4 @@ def _check_url(url: str) -> None:
         raise ConfigurationError(
             f"{public_url(url)!r} is not an absolute http or https URL",
             hint=f"For example http://127.0.0.1:{names.DEFAULT_PORT}{names.DEFAULT_PREFIX}/demo",
-        )
-
-
-def _check_offset(offset: Offset) -> None:
-    if not is_valid_token(offset):
-        raise ConfigurationError(
-            f"{offset[:80]!r} cannot be an offset", hint="Use START, NOW, or the next_offset of an answer"
         )

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import anyio
 import httpx
+from anyio.lowlevel import RunVar, current_token
 from httpx_sse import EventSource
 
 from durafold.client.exchange import Reply, Request, public_url
@@ -32,7 +33,7 @@ from durafold.errors import (
 )
 from durafold.wire import names
 
-__all__ = ["HttpClient", "ServerEvent", "SseConnection", "Transport"]
+__all__ = ["HttpClient", "ServerEvent", "SharedTransport", "SseConnection", "Transport"]
 
 _FORMER_DEFAULT_PORT: Final = 8787
 _MAX_REFUSAL_BYTES: Final = 64 * 1024
@@ -156,6 +157,54 @@ class Transport:
         return client
 
 
+class SharedTransport(Transport):
+    """The connections that all streams of an event loop share which were not given a transport.
+
+    They are opened when the first of these streams needs them and closed with the last that used them. A
+    stream may be used in one event loop after the other.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shared: _Shared | None = None
+
+    async def aclose(self) -> None:
+        """Give the connections back; they close with the last that used them."""
+        shared, self._shared = self._shared, None
+        if shared is None or shared.loop != current_token():
+            return
+        shared.user_count -= 1
+        if not shared.user_count:
+            _SHARED.set(None)
+            await shared.transport.aclose()
+
+    async def _send(self, request: Request, settings: ClientSettings, read_timeout_s: float | None) -> Any:
+        return await self._borrowed()._send(request, settings, read_timeout_s)
+
+    def _borrowed(self) -> Transport:
+        loop = current_token()
+        if self._shared is None or self._shared.loop != loop:
+            shared = _SHARED.get(None)
+            if shared is None:
+                shared = _Shared(loop, Transport())
+                _SHARED.set(shared)
+            shared.user_count += 1
+            self._shared = shared
+        return self._shared.transport
+
+
+@dataclass(slots=True)
+class _Shared:
+    """The connections of one event loop, and how many streams use them."""
+
+    loop: object
+    transport: Transport
+    user_count: int = 0
+
+
+_SHARED: Final = RunVar[_Shared | None]("durafold-connections")
+
+
 @dataclass(frozen=True, slots=True)
 class ServerEvent:
     """One server-sent event.
@@ -208,11 +257,11 @@ class _Body(httpx.AsyncByteStream):
     is sent; Trio warns about that.
     """
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes | AsyncIterator[bytes]) -> None:
         self._content = content
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return _Once(self._content)
+        return _Once(self._content) if isinstance(self._content, bytes) else self._content
 
 
 class _Once:

@@ -43,11 +43,13 @@ class AppendResult:
             duplicates.
         closed: whether the stream is closed now.
         duplicate: the server had this append already, from an attempt whose answer was lost.
+        already_closed: it was a close, and somebody else had closed the stream before.
     """
 
     next_offset: Offset | None
     closed: bool = False
     duplicate: bool = False
+    already_closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,11 @@ class CloseResult:
 
     Attributes:
         final_offset: the stream's last tail. None if the server did not name it.
+        already_closed: a producer found that somebody else had closed the stream before.
     """
 
     final_offset: Offset | None
+    already_closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,8 @@ class Page:
         up_to_date: nothing more was there when the server answered.
         closed: nothing more will ever be there.
         cursor: what the server wants echoed on the next live request.
+        skipped: how much lies between `offset` and `data`, because a checkpoint said that it was handled:
+            messages of a JSON stream, bytes of others.
     """
 
     data: bytes
@@ -83,6 +89,7 @@ class Page:
     up_to_date: bool = False
     closed: bool = False
     cursor: str | None = None
+    skipped: int = 0
 
     def json(self) -> list[Any]:
         """The messages of a JSON stream, in order.

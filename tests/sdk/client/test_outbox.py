@@ -424,7 +424,7 @@ def test_closing_a_stream_that_somebody_else_has_closed_is_a_success() -> None:
 
     settled = box.refused(sent(box), StreamClosed("closed", final_offset="7"))
 
-    assert settled == [Settled(["end"], AppendResult(Offset("7"), closed=True))]
+    assert settled == [Settled(["end"], AppendResult(Offset("7"), closed=True, already_closed=True))]
 
 
 def test_a_last_message_is_not_lost_to_a_stream_that_somebody_else_has_closed() -> None:

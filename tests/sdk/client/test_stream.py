@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -366,3 +366,62 @@ async def test_a_silent_server_is_given_up(connect: Connect, settings: ClientSet
     async with FakeServer(otherwise=Answer(parts=(10.0,), then="hang")) as server:
         with anyio.fail_after(5), pytest.raises(TransportError, match="in time"):
             await connect(f"{server.url}/demo", settings=hasty).read()
+
+
+# ---- streaming bodies ----
+
+
+async def test_a_body_is_sent_as_it_comes(url: str, connect: Connect) -> None:
+    stream = connect(url)
+    await stream.create(content_type="text/plain")
+
+    async def pieces() -> AsyncIterator[bytes | str]:
+        for piece in (b"a", "€", b"", b"c"):
+            await anyio.sleep(0)
+            yield piece
+
+    await stream.append_from(pieces())
+    result = await stream.append_from(["d", "e"], close=True)
+
+    assert await stream.read_text() == "a€cde"
+    assert result.closed
+
+
+async def test_a_body_that_was_begun_is_not_sent_twice(stream: DurableStream, connect: Connect) -> None:
+    async with FaultProxy(stream.url) as proxy:
+        proxy.script(LoseReply())
+        with pytest.raises(TransportError):
+            await connect(proxy.url, content_type="application/json").append_from(['{"a":', "1}"])
+
+    assert await stream.read_json() == [{"a": 1}]
+
+
+async def test_a_body_that_was_not_begun_may_be_sent_again(dead_url: str, settings: ClientSettings) -> None:
+    pieces = iter(["a"])
+    async with DurableStream(dead_url, content_type="text/plain", settings=settings) as stream:
+        with pytest.raises(ConnectFailed):
+            await stream.append_from(pieces)
+
+    assert next(pieces) == "a"
+
+
+async def test_what_the_iterable_raises_comes_out_and_nothing_is_appended(stream: DurableStream) -> None:
+    closed: list[str] = []
+
+    async def broken() -> AsyncIterator[bytes]:
+        try:
+            yield b"[1"
+            raise LookupError("no more")
+        finally:
+            closed.append("generator")
+
+    with pytest.raises(LookupError, match="no more"):
+        await stream.append_from(broken())
+
+    assert closed == ["generator"]
+    assert await stream.read_json() == []
+
+
+async def test_a_piece_that_is_neither_bytes_nor_text_is_refused(stream: DurableStream) -> None:
+    with pytest.raises(ConfigurationError, match="bytes or str, not int"):
+        await stream.append_from([1])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
