@@ -23,6 +23,7 @@ and functions for headers and parameters run in worker threads, so they may wait
 from __future__ import annotations
 
 from durafold.blocking.callables import Token
+from durafold.blocking.db import StreamDB
 from durafold.blocking.portal import Portal, shared_portal
 from durafold.blocking.producer import Delivery, IdempotentProducer
 from durafold.blocking.reader import Follower, Items, Pages
@@ -55,6 +56,7 @@ __all__ = [
     "Page",
     "Pages",
     "Portal",
+    "StreamDB",
     "StreamEvent",
     "StreamInfo",
     "Token",

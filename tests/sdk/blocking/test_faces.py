@@ -10,12 +10,14 @@ import pytest
 from durafold import blocking, client
 from durafold.blocking.mirror import blocking_words
 from durafold.client.reader import Items, Pages
+from durafold.state_protocol import StreamDB
 
 FACES = [
     (client.DurableStream, blocking.DurableStream, {"aclose": "disconnect"}),
     (client.Follower, blocking.Follower, {"aclose": "close"}),
     (client.IdempotentProducer, blocking.IdempotentProducer, {"aclose": "close"}),
     (client.Delivery, blocking.Delivery, {}),
+    (StreamDB, blocking.StreamDB, {}),
     (Pages, blocking.Pages, {}),
     (Items, blocking.Items, {}),
 ]
@@ -58,6 +60,7 @@ def test_methods_take_the_same_arguments(original: type, face: type, name: str, 
     [
         (client.DurableStream, blocking.DurableStream),
         (client.IdempotentProducer, blocking.IdempotentProducer),
+        (StreamDB, blocking.StreamDB),
     ],
 )
 def test_they_are_made_with_the_same_arguments(original: Any, face: Any) -> None:
