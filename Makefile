@@ -56,7 +56,7 @@ demo: $(or $(wildcard $(DEV)),$(DEMO)) ## start the demo, and say at which addre
 
 clean: ## remove what was made here, but no data
 	@rm -rf $(VENV) build dist test-output .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	@rm -rf examples/reflex_demo/.web examples/reflex_demo/.states tests/conformance/npm/node_modules
+	@rm -rf examples/reflex_demo/.web examples/reflex_demo/.states tests/conformance/*/node_modules
 	@find sdk server tests examples -name __pycache__ -type d -exec rm -rf {} +
 
 $(DEV):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from support.node import node_environment
+from support.node import install_packages, run_node_program
 from support.server import ServerProcess
 
 pytestmark = [pytest.mark.conformance, pytest.mark.timeout(300), pytest.mark.xdist_group("conformance")]
@@ -54,7 +52,7 @@ def test_the_server_passes_the_protocols_own_suite(
     tmp_path: Path,
     record_property: Callable[[str, object], None],
 ) -> None:
-    install_suite()
+    install_packages(SUITE)
 
     outcome = run_suite(server_for_suite, tmp_path / "report.json")
 
@@ -63,26 +61,11 @@ def test_the_server_passes_the_protocols_own_suite(
     assert [str(test) for test in outcome if not test.passed] == []
 
 
-def install_suite() -> None:
-    """Install the npm packages once; a second process that comes at the same time waits."""
-    wanted = (SUITE / "package.json").read_text()
-    modules = SUITE / "node_modules"
-    modules.mkdir(exist_ok=True)
-    stamp = modules / ".installed-from"
-    with (modules / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if stamp.exists() and stamp.read_text() == wanted:
-            return
-        run_node_program(
-            ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
-        )
-        stamp.write_text(wanted)
-
-
 def run_suite(server: ServerProcess, report: Path) -> Sequence[SuiteTest]:
     """Run the whole suite; that tests fail is no error here, that it did not run is one."""
     said = run_node_program(
         ["npx", "--no-install", "vitest", "run", "--reporter=json", f"--outputFile={report}"],
+        SUITE,
         check=False,
         SERVER_URL=server.url.removesuffix("/v1/stream"),
         LONG_POLL_TIMEOUT_MS=str(LONG_POLL_TIMEOUT_MS),
@@ -94,21 +77,6 @@ def run_suite(server: ServerProcess, report: Path) -> Sequence[SuiteTest]:
         for file in files
         for test in file["assertionResults"]
     ]
-
-
-def run_node_program(command: Sequence[str], *, check: bool = True, **env: str) -> str:
-    """Run it in the suite's folder and return what it said."""
-    done = subprocess.run(
-        command,
-        cwd=SUITE,
-        env={**node_environment(), **env},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert not check or done.returncode == 0, done.stdout
-    return done.stdout
 
 
 def counts(outcome: Sequence[SuiteTest]) -> str:
