@@ -59,6 +59,7 @@ def test_every_layer_rule_holds() -> None:
         ("server-sees-only-wire", "server/durafold_server/service.py", "import durafold.errors"),
         ("pure", "sdk/durafold/wire/offsets.py", "import time"),
         ("pure", "sdk/durafold/state/reducer.py", "from random import random"),
+        ("pure", "sdk/durafold/state_protocol/collections.py", "import logging"),
         ("pure", "server/durafold_server/protocol/decide.py", "import os.path"),
         ("httpx-in-one-place", "sdk/durafold/engine/__init__.py", "from httpx import Response"),
         ("httpx-in-one-place", "sdk/durafold/client/stream.py", "import httpx_sse"),
