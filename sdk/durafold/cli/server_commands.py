@@ -1,4 +1,4 @@
-"""Commands that hand all their arguments to the server package, so that every flag has one home."""
+"""Commands that hand all their arguments to another module's parser, so that every flag has one home."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def conformance(arguments: Arguments = None) -> None:
 
 @_forwards
 def bench(arguments: Arguments = None) -> None:
-    """Measure stream servers side by side."""
+    """Measure stream servers side by side; with --client first, stream clients."""
+    if arguments and arguments[0] == "--client":
+        _forward("durafold.client_bench", arguments[1:])
     _forward("durafold_server.bench.cli", arguments)
 
 
