@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +41,7 @@ __all__ = [
     "look",
     "looking",
     "make",
+    "one_batch",
     "open_store",
     "read_all",
     "remove",
@@ -149,3 +153,23 @@ async def read_all(store: StreamStore, stream: StreamState, max_bytes: int = 1 <
         parts.append(page.data)
         position = page.end
     return b"".join(parts)
+
+
+@contextlib.asynccontextmanager
+async def one_batch(store: StreamStore) -> AsyncIterator[None]:
+    """What is submitted inside is committed as one batch after the block."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold(found: Sequence[Loaded], now_us: int) -> Decision[None]:
+        begun.set()
+        go_on.wait(10)
+        return Decision((), None)
+
+    holding = asyncio.create_task(store.transact((), hold))
+    await asyncio.to_thread(begun.wait, 10)
+    try:
+        yield
+        await asyncio.sleep(0)  # tasks made inside begin now
+    finally:
+        go_on.set()
+        await holding

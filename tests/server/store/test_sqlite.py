@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ from durafold_server.protocol.model import (
 from durafold_server.store.base import StoreDamaged, StoreFailure, StoreFull
 from durafold_server.store.sqlite import SqliteStore
 from durafold_server.store.sqlite import store as store_module
-from support.server_stores import ManualClock, add, look, make, read_all, remove, write
+from support.server_stores import ManualClock, add, look, make, one_batch, read_all, remove, write
 
 pytestmark = pytest.mark.anyio
 
@@ -55,26 +54,6 @@ async def opened(directory: Path, clock: ManualClock | None = None) -> AsyncIter
         yield store
     finally:
         await store.aclose()
-
-
-@contextlib.asynccontextmanager
-async def one_batch(store: SqliteStore) -> AsyncIterator[None]:
-    """What is submitted inside is committed as one batch after the block."""
-    begun, go_on = threading.Event(), threading.Event()
-
-    def hold(found: Sequence[Loaded], now_us: int) -> Decision[None]:
-        begun.set()
-        go_on.wait(10)
-        return Decision((), None)
-
-    holding = asyncio.create_task(store.transact((), hold))
-    await asyncio.to_thread(begun.wait, 10)
-    try:
-        yield
-        await asyncio.sleep(0)  # tasks made inside begin now
-    finally:
-        go_on.set()
-        await holding
 
 
 def execute(directory: Path, sql: str, *parameters: Any) -> list[Any]:
@@ -219,6 +198,14 @@ async def test_a_failed_opening_lets_go_of_the_directory(directory: Path) -> Non
         await SqliteStore.open(directory)
 
     (directory / "streams.db").unlink()
+
+    async with opened(directory) as store:
+        assert await store.load("s") is None
+
+
+async def test_a_store_opens_though_there_is_no_room_to_note_the_process(directory: Path) -> None:
+    directory.mkdir()
+    (directory / "lock").symlink_to("/dev/full")
 
     async with opened(directory) as store:
         assert await store.load("s") is None

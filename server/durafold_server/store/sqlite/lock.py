@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -22,7 +23,9 @@ class DirectoryLock:
     def __init__(self, directory: Path) -> None:
         path = directory / "lock"
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not directory.is_dir():
+                directory.mkdir(mode=0o700, parents=True)
+                _sync_upwards(directory)
             self._file = path.open("a+")
         except OSError as exc:
             raise StoreFailure(f"cannot use {directory} for data: {exc.strerror}") from exc
@@ -36,10 +39,21 @@ class DirectoryLock:
                 f"{directory} is in use by another server (process {holder}); "
                 "end it, or choose another directory with --data"
             ) from exc
-        self._file.truncate(0)
-        self._file.write(str(os.getpid()))
-        self._file.flush()
+        with contextlib.suppress(OSError):  # a full disk is no reason not to serve what is there
+            self._file.truncate(0)
+            self._file.write(str(os.getpid()))
+            self._file.flush()
 
     def release(self) -> None:
         """Let another process have the directory. Idempotent."""
         self._file.close()
+
+
+def _sync_upwards(directory: Path) -> None:
+    """Make new directories outlast a power cut: SQLite sees to its own files only."""
+    for parent in directory.resolve().parents:
+        descriptor = os.open(parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
