@@ -35,7 +35,7 @@ from durafold_server.protocol.errors import (
 from durafold_server.protocol.model import Payload
 from durafold_server.protocol.responses import Reply
 from durafold_server.service import StreamService
-from durafold_server.store.base import StoreFailure, StoreFull, StreamStore
+from durafold_server.store.base import StoreFailure, StoreFull, StoreHalted, StreamStore
 from durafold_server.subscriptions import signing
 from durafold_server.subscriptions.http import ControlApi, ControlRequest, guarded_operation
 
@@ -147,6 +147,13 @@ class Handler:
         except StoreFull as exc:
             logger.warning("storage full: %s", exc)
             await self._refuse(exchange, StorageFull("The server's disk is full; nothing was stored."))
+        except StoreHalted:
+            await self._refuse(
+                exchange,
+                StorageUnavailable(
+                    "The server's disk failed, so it takes no writes for now; nothing was stored. Try again later."
+                ),
+            )
         except StoreFailure:
             logger.exception("storage failed")
             # The reason names files, which are nobody's business but the operator's: it is in the log.

@@ -53,6 +53,10 @@ class StoreFull(StoreFailure):
     """There is no room. The transaction did not take effect; reads go on."""
 
 
+class StoreHalted(StoreFailure):
+    """The disk failed an earlier write, so none is begun. Nothing was written; reads go on."""
+
+
 class StoreDamaged(StoreFailure):
     """Stored bytes do not match their checksum. The message names the file and what to do."""
 
@@ -82,6 +86,11 @@ class StreamStore(Protocol):
         """What a store counts that commits in batches; None if it does not."""
         ...
 
+    @property
+    def trouble(self) -> str | None:
+        """Why writes are refused at present, for people; None if they are not."""
+        ...
+
     async def transact(self, keys: Sequence[ReadKey], decide: Decide[R]) -> R:
         """Load, decide, write: one atomic step, in one order with all others that touch these streams.
 
@@ -93,7 +102,7 @@ class StreamStore(Protocol):
 
         Raises:
             ProtocolError: whatever `decide` raises; nothing was written, and others in the batch go on.
-            StoreFull: nothing was written.
+            StoreFull, StoreHalted: nothing was written.
             StoreFailure: whether it was written is unknown.
         """
         ...

@@ -22,19 +22,24 @@ MAX_BATCH = 1024
 
 @dataclass(slots=True, eq=False)
 class Job(Generic[T]):
-    """One piece of work, and what became of it once its batch was committed."""
+    """One piece of work, and what became of it once its batch was committed.
+
+    `stands`: neither its outcome nor what it saw depends on whether the batch succeeds.
+    """
 
     work: T
     future: asyncio.Future[object]
     result: object = None
     error: BaseException | None = None
+    stands: bool = False
 
 
 Announce = Callable[[], None]
 """Tells the event loop's side of a committed batch, before those who submitted it hear of it."""
 
 Commit = Callable[[Sequence[Job[T]]], Announce | None]
-"""Carries out a batch: sets each job's result or error. What it raises is the error of all of them."""
+"""Carries out a batch: sets each job's result or error. What it raises is the error of all
+but those that stand."""
 
 
 class GroupCommit(Generic[T]):
@@ -100,7 +105,8 @@ class GroupCommit(Generic[T]):
             announce = self._commit(batch)
         except BaseException as exc:  # noqa: BLE001 - whatever it is, every caller must hear of it
             for job in batch:
-                job.error = exc
+                if not job.stands:
+                    job.error = exc
         try:
             self._loop.call_soon_threadsafe(_resolve, batch, announce)
         except RuntimeError:

@@ -125,6 +125,11 @@ class MemoryStore:
         """For people."""
         return "in memory: all data is lost at exit"
 
+    @property
+    def trouble(self) -> None:
+        """Memory takes every write."""
+        return None
+
     async def transact(self, keys: Sequence[ReadKey], decide: Decide[R]) -> R:
         """See `StreamStore`. One step of the event loop, so nothing can come between."""
         decision = decide([self._load(key) for key in keys], self._now())

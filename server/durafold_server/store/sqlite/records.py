@@ -34,7 +34,7 @@ def decode_stream(path: str, record: bytes, checksum: int) -> StreamState:
         stream = _decoder.decode(record)
         if stream.path == path:
             return stream
-    raise StoreDamaged(f"the record of stream {path} is damaged; restore the data directory from a copy")
+    raise StoreDamaged(f"the record of stream {path} is damaged; run `durafold repair`")
 
 
 def chunk_checksum(stream_id: int, start: int, data: bytes) -> int:
@@ -50,8 +50,7 @@ def check_chunk(stream_id: int, start: int, data: bytes, checksum: int) -> bytes
     """
     if chunk_checksum(stream_id, start, data) != checksum:
         raise StoreDamaged(
-            f"data of stream {stream_id} at position {start} fails its checksum; "
-            "restore the data directory from a copy"
+            f"data of stream {stream_id} at position {start} fails its checksum; run `durafold repair`"
         )
     return data
 
@@ -68,7 +67,7 @@ def check_record(key: str, value: bytes, checksum: int) -> bytes:
         StoreDamaged: it does not match its checksum.
     """
     if record_checksum(key, value) != checksum:
-        raise StoreDamaged(f"the record {key!r} fails its checksum; restore the data directory from a copy")
+        raise StoreDamaged(f"the record {key!r} fails its checksum; run `durafold repair`")
     return value
 
 
@@ -89,8 +88,7 @@ def decode_producer(
     state = ProducerState(epoch, last_seq)
     if _producer_checksum(stream_id, producer_id, state) != checksum:
         raise StoreDamaged(
-            f"producer {producer_id!r} of stream {stream_id} fails its checksum; "
-            "restore the data directory from a copy"
+            f"producer {producer_id!r} of stream {stream_id} fails its checksum; run `durafold repair`"
         )
     return state
 

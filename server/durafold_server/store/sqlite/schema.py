@@ -10,6 +10,7 @@ from typing import Final
 import apsw
 
 from durafold_server.store.base import StoreDamaged, StoreFailure, StoreFull
+from durafold_server.store.sqlite import wal
 
 FILE_NAME: Final = "streams.db"
 VERSION: Final = 1
@@ -65,14 +66,18 @@ def open_writer(file: Path) -> apsw.Connection:
         StoreFailure: the file is no store of ours, of a newer version, or cannot be opened.
     """
     with translated(file):
+        wal.settle(file)
+        _refuse_unreadable_log(wal.has_usable_header(file), file)
         connection = apsw.Connection(str(file))
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # a refused file is left as it is
         connection.set_busy_timeout(5000)
         is_new = _is_new(connection, file)  # before the pragmas, which would change another program's file
+        _refuse_unreadable_log(is_new or not wal.lacks_commits(file), file)
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
         connection.execute("PRAGMA page_size = 8192")
         connection.execute("PRAGMA journal_mode = WAL")
         # FULL: every commit is synced before it is acknowledged.
         connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA wal_autocheckpoint = 4000")
         if is_new:
             connection.execute(_CREATE)
         return connection
@@ -111,9 +116,24 @@ def translated(file: Path) -> Iterator[None]:
     except apsw.FullError as exc:
         raise StoreFull(f"the disk that holds {file} is full") from exc
     except (apsw.CorruptError, apsw.NotADBError) as exc:
-        raise StoreDamaged(f"{file} is damaged ({exc}); restore it from a copy") from exc
-    except apsw.Error as exc:
+        raise damaged(f"{file} is damaged ({exc})", file) from exc
+    except (apsw.Error, OSError) as exc:
         raise StoreFailure(f"{file}: {exc}") from exc
+
+
+def damaged(what: str, file: Path) -> StoreDamaged:
+    """The error that says what is damaged, and what can be done."""
+    return StoreDamaged(f"{what}; restore it from a backup, or end the server and run: {remedy(file)}")
+
+
+def remedy(file: Path) -> str:
+    """The command that salvages what is undamaged."""
+    return f"durafold repair --data {file.parent}"
+
+
+def _refuse_unreadable_log(is_readable: bool, file: Path) -> None:
+    if not is_readable:
+        raise damaged(f"{wal.path_of(file)} is damaged: it holds acknowledged data that cannot be read", file)
 
 
 def _is_new(connection: apsw.Connection, file: Path) -> bool:

@@ -38,9 +38,10 @@ from durafold_server.protocol.model import (
     StreamState,
     Write,
 )
-from durafold_server.store.base import NotABoundary, Page, StoreCapabilities, StoreDamaged, StoreFailure
+from durafold_server.store.base import NotABoundary, Page, StoreCapabilities, StoreFailure, StoreHalted
 from durafold_server.store.group_commit import Announce, GroupCommit, Job
 from durafold_server.store.sqlite import records, schema
+from durafold_server.store.sqlite.health import Health
 from durafold_server.store.sqlite.joining import MAX_CHUNK_BYTES, Joiner
 from durafold_server.store.sqlite.lock import DirectoryLock
 from durafold_server.store.sqlite.tail_cache import TailCache
@@ -60,11 +61,13 @@ class _Staged:
     chunks: dict[int, list[tuple[int, list[bytes]]]] = field(default_factory=dict)
     removed: set[int] = field(default_factory=set)
     records: dict[str, bytes | None] = field(default_factory=dict)
+    concerned: bool = False  # whether the job at hand has added to it or looked at it
 
     def __bool__(self) -> bool:
         return bool(self.streams or self.producers or self.records)
 
     def add(self, write: Write) -> None:
+        self.concerned = True
         match write:
             case SaveStream(stream):
                 self.streams[stream.path] = stream
@@ -75,6 +78,10 @@ class _Staged:
             case RemoveStream(stream):
                 self.streams[stream.path] = None
                 self.removed.add(stream.id)
+
+    def put_record(self, key: str, value: bytes | None) -> None:
+        self.concerned = True
+        self.records[key] = value
 
     def _add_data(self, stream_id: int, start: int, data: bytes) -> None:
         """Appends of one batch to one stream become one chunk, up to a size that is quick to read."""
@@ -97,6 +104,7 @@ class SqliteStore:
         self._directory = directory
         self._lock = lock
         self._writer = schema.open_writer(self._file)
+        self._health = Health(self._file, self._writer)
         self._now = StrictClock(clock, schema.greatest_id(self._writer, self._file))
         self._streams: dict[str, StreamState] = {}  # committed; changed by the writer thread only
         self._used: dict[str, int] = {}  # reads not yet written down, for the sliding TTL
@@ -134,11 +142,18 @@ class SqliteStore:
         """For people."""
         return f"data in {self._directory.resolve()}"
 
+    @property
+    def trouble(self) -> str | None:
+        """See `StreamStore`."""
+        return self._health.reason
+
     async def transact(self, keys: Sequence[ReadKey], decide: Decide[R]) -> R:
         """See `StreamStore`."""
 
         def work(staged: _Staged) -> R:
             decision = decide([self._look(key, staged) for key in keys], self._now())
+            if decision.writes:
+                self._health.check()
             for write in decision.writes:
                 staged.add(write)
             return decision.result
@@ -200,7 +215,12 @@ class SqliteStore:
 
     async def put_record(self, key: str, value: bytes | None) -> None:
         """See `StreamStore`."""
-        await self._group.submit(lambda staged: staged.records.update({key: value}))
+
+        def work(staged: _Staged) -> None:
+            self._health.check()
+            staged.put_record(key, value)
+
+        await self._group.submit(work)
 
     async def records(self, prefix: str) -> Mapping[str, bytes]:
         """See `StreamStore`."""
@@ -234,10 +254,12 @@ class SqliteStore:
     def _commit(self, jobs: Sequence[Job[_Work]]) -> Announce | None:
         staged = _Staged()
         for job in jobs:
+            staged.concerned = False
             try:
                 job.result = job.work(staged)
             except Exception as exc:  # noqa: BLE001 - a refusal is this job's alone; the others go on
                 job.error = exc
+            job.stands = not staged.concerned
         if not staged:
             return None
         began_s = perf_counter()
@@ -255,6 +277,7 @@ class SqliteStore:
 
     def _look_at_stream(self, path: str, staged: _Staged) -> StreamState | None:
         if path in staged.streams:
+            staged.concerned = True
             return staged.streams[path]
         stream = self._streams.get(path)
         if stream is None:
@@ -285,7 +308,7 @@ class SqliteStore:
             for stream_id, parts_at in staged.chunks.items()
             for start, parts in parts_at
         ]
-        with schema.translated(self._file):
+        with self._health.writing():
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 self._insert(staged, chunks)
@@ -355,7 +378,8 @@ class SqliteStore:
         return changed
 
     def _free(self, stream_id: int, limit: int) -> bool:
-        with schema.translated(self._file):
+        self._health.check()
+        with self._health.writing():
             self._writer.execute(
                 "DELETE FROM chunk WHERE stream_id = ? AND start IN "
                 "(SELECT start FROM chunk WHERE stream_id = ? ORDER BY start LIMIT ?)",
@@ -406,10 +430,8 @@ class SqliteStore:
     def _refuse_unless_removed(self, connection: apsw.Connection, stream_id: int, position: int) -> None:
         """On a reading thread: chunks may only be missing when their stream was removed meanwhile."""
         if connection.execute("SELECT 1 FROM stream WHERE id = ?", (stream_id,)).get is not None:
-            raise StoreDamaged(
-                f"{self._file} lacks data of stream {stream_id} from position {position} on; "
-                "restore the data directory from a copy"
-            )
+            what = f"{self._file} lacks data of stream {stream_id} from position {position} on"
+            raise schema.damaged(what, self._file)
 
     def _count_streams(self) -> int:
         """On a reading thread."""
@@ -450,11 +472,15 @@ class SqliteStore:
             try:
                 if leftovers is None:
                     leftovers = cast("list[int]", await self._group.submit(lambda _staged: self._leftovers()))
+                if self.trouble is not None:
+                    await self._group.submit(lambda _staged: self._health.recover())
                 await self._write_down_use()
                 while await self._group.submit(lambda _staged: self._joiner.step()):
                     pass
                 if leftovers and await self.purge(leftovers[-1], limit=_PURGE_CHUNKS):
                     leftovers.pop()
+            except StoreHalted:
+                pass  # the log says so already
             except StoreFailure:
                 logger.exception("housekeeping failed; it is tried again")
             await asyncio.sleep(_HOUSEKEEPING_S)
