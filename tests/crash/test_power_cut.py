@@ -23,6 +23,7 @@ from support.histories import Change, History, State, changes, observe
 from support.server_stores import ManualClock, add, make, one_batch, read_all
 from support.torn_disk import (
     Choose,
+    Operation,
     TornDisk,
     everything,
     left_by,
@@ -77,12 +78,16 @@ async def after_cut(disk: TornDisk, at: int, choose: Choose, directory: Path) ->
         disk.is_recording = True
 
 
+def moments_of(disk: TornDisk, history: History, chance: Random) -> list[int]:
+    """Some moments of a history, or all if there are no more than `CUTS`."""
+    first, last = history.moments[0].operation, len(disk.operations)
+    return sorted(chance.sample(range(first, last), min(CUTS, last - first)))
+
+
 async def surprises(disk: TornDisk, history: History, chance: Random, directory: Path) -> list[int]:
     """The moments, of those looked at, after which something is lost, doubled or half."""
-    first, last = history.moments[0].operation, len(disk.operations)
-    moments = sorted(chance.sample(range(first, last), min(CUTS, last - first)))
     found: list[int] = []
-    for at in moments:
+    for at in moments_of(disk, history, chance):
         for choose in (nothing, everything, some_writes(chance), some_sectors(chance)):
             if await after_cut(disk, at, choose, directory) not in history.allowed_after(at):
                 found.append(at)
@@ -98,7 +103,7 @@ async def test_a_power_cut_at_any_moment_takes_nothing_that_was_acknowledged(
 
     assert await surprises(disk, history, chance, tmp_path / "cut") == []
     assert {operation.name for operation in disk.operations} >= {"streams.db", "streams.db-wal"}
-    record_property("summary", f"{len(disk.operations)} operations, {CUTS} power cuts of 4 kinds")
+    record_property("summary", f"{4 * len(moments_of(disk, history, chance))} power cuts: nothing lost")
 
 
 async def test_a_failed_sync_takes_nothing_that_was_acknowledged_before_or_after(
@@ -130,14 +135,40 @@ async def killed_after_a_failed_sync(
     for name, content in seen_by_process(disk.operations).items():
         (tmp_path / "second" / name).write_bytes(content)
     disk.is_recording = True
-    store = await SqliteStore.open(tmp_path / "second", ManualClock())
+    await go_on(disk, tmp_path / "second", history)
+    return history
+
+
+async def go_on(disk: TornDisk, directory: Path, history: History) -> None:
+    """Open what a crash left, and append to a new stream."""
+    store = await SqliteStore.open(directory, ManualClock())
     history.acknowledged = await observe(store)
     for change in [Change("make", "d"), *(Change("append", "d", b"more;", seq) for seq in range(10))]:
         await history.carry_out(store, change)
     disk.is_recording = False
     await store.aclose()
     disk.is_recording = True
-    return history
+
+
+async def test_a_second_power_cut_takes_nothing_either(disk: TornDisk, tmp_path: Path) -> None:
+    """The first leaves a torn commit of many pages, the second one tears a smaller commit in its place."""
+    chance = Random(SEED)
+    for number in range(CUTS // 4):
+        disk.operations.clear()
+        history = History(disk.operations)
+        await record(disk, tmp_path / f"first-{number}", chance, history, 12)
+        at = chance.choice([moment.operation for moment in history.moments]) - chance.randrange(6)
+        left_by(disk.operations[:at], some_writes(chance), tmp_path / f"second-{number}")
+        disk.operations.clear()
+        for path in (tmp_path / f"second-{number}").iterdir():
+            disk.operations += [
+                Operation("write", path.name, 0, path.read_bytes()),
+                Operation("sync", path.name),
+            ]
+        history = History(disk.operations)
+        await go_on(disk, tmp_path / f"second-{number}", history)
+
+        assert await surprises(disk, history, chance, tmp_path / "cut") == []
 
 
 async def test_a_server_that_takes_over_after_a_failed_sync_builds_on_nothing_the_disk_lacks(

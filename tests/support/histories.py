@@ -126,7 +126,9 @@ class History:
     refused: int = 0
 
     async def carry_out(self, store: StreamStore, change: Change) -> None:
-        """One change; if it fails it is left at that."""
+        """One change; if it fails it is left at that, and so is what builds on it."""
+        if change.kind != "record" and (change.kind == "make") is (change.path in self.acknowledged):
+            return
         possible = _after(self.acknowledged, change)
         before = self.moments[-1].allowed if self.refused and self.moments else (self.acknowledged,)
         self.moments.append(Moment(len(self.operations), (*before, possible)))

@@ -130,18 +130,16 @@ class _File(apsw.VFSFile):
         super().xWrite(data, offset)
         self._disk.note(Operation("write", self._name, offset, bytes(data)))
 
-    def xTruncate(self, size: int) -> None:  # noqa: N802
-        super().xTruncate(size)
-        self._disk.note(Operation("truncate", self._name, size))
+    def xTruncate(self, newsize: int) -> None:  # noqa: N802
+        super().xTruncate(newsize)
+        self._disk.note(Operation("truncate", self._name, newsize))
 
     def xSync(self, flags: int) -> None:  # noqa: N802
         if self._disk.is_recording:
             self._disk.syncs += 1
             if self._disk.syncs in self._disk.failing_syncs:
                 self._disk.note(Operation("failed sync", self._name))
-                error = apsw.IOError("the sync failed")
-                error.extendedresult = apsw.SQLITE_IOERR_FSYNC
-                raise error
+                raise apsw.IOError("the sync failed")
         # No real sync: the machine that runs the tests stays up.
         self._disk.note(Operation("sync", self._name))
 

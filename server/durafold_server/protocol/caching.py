@@ -12,9 +12,9 @@ AT_TAIL: Final = "no-cache"
 """An empty page at the tail is stale with the next append: caches may keep it, but must ask (ETag) first."""
 
 
-def etag(stream_id: int, start: int, end: int, *, closed: bool) -> str:
+def etag(incarnation: int, start: int, end: int, *, closed: bool) -> str:
     """Varies with the stream's incarnation, the bytes, and closure, so a 304 never hides an end of stream."""
-    return f'"{stream_id}:{start}:{end}{":c" if closed else ""}"'
+    return f'"{incarnation}:{start}:{end}{":c" if closed else ""}"'
 
 
 def matches(if_none_match: str | None, current: str) -> bool:

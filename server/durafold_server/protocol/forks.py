@@ -71,7 +71,7 @@ def inherited_until(source: StreamState, at: int) -> tuple[Segment, ...]:
     """The stretches that make up a stream's bytes before `at`."""
     kept: list[Segment] = []
     for segment in source.segments():
-        kept.append(Segment(segment.stream_id, min(segment.until, at)))
+        kept.append(Segment(segment.stream_id, min(segment.until, at), segment.origin))
         if segment.until >= at:
             break
     return tuple(kept)

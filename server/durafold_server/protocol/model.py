@@ -71,10 +71,20 @@ FOREVER = Lifetime()
 
 
 class Segment(Value, frozen=True):
-    """A stretch of inherited bytes: those of stream `stream_id` up to position `until` (PROTOCOL §4.2)."""
+    """A stretch of a stream: bytes of stream `stream_id` up to position `until`.
+
+    `origin` is what their offsets begin with where that is not the stream's id: after a repair has cut data
+    off, so that the offsets of what is lost are never given to other data.
+    """
 
     stream_id: int
     until: int
+    origin: int | None = None
+
+    @property
+    def source(self) -> int:
+        """What the offsets of these bytes begin with."""
+        return self.stream_id if self.origin is None else self.origin
 
 
 class Fork(Value, frozen=True):
@@ -115,6 +125,8 @@ class StreamState(Value, frozen=True):
         fork: where it branched off, if it is a fork.
         forks: number of living forks of it.
         deleted: soft-deleted: gone for clients, kept for its forks.
+        salvaged: the stretches of its own data that offsets of earlier origins belong to, oldest first.
+        origin: what the offsets of its newest data begin with, where a repair has changed that; else the id.
     """
 
     id: int
@@ -131,17 +143,21 @@ class StreamState(Value, frozen=True):
     fork: Fork | None = None
     forks: int = 0
     deleted: bool = False
+    salvaged: tuple[Segment, ...] = ()
+    origin: int | None = None
 
     def segments(self) -> tuple[Segment, ...]:
         """The stretches that make up the whole stream, oldest first; the last one is its own data."""
-        own = Segment(self.id, self.tail)
-        return (*self.fork.inherited, own) if self.fork else (own,)
+        own = Segment(self.id, self.tail, self.origin)
+        return (*self.fork.inherited, *self.salvaged, own) if self.fork else (*self.salvaged, own)
 
     def owner(self, position: int) -> int:
-        """Id of the stream that the bytes before a position were appended to: this one, or a source."""
-        if self.fork is not None and position <= self.fork.at:
-            return next(segment.stream_id for segment in self.fork.inherited if position <= segment.until)
-        return self.id
+        """Origin of the bytes before a position: the id of the stream they were appended to, if uncut."""
+        if self.fork is not None or self.salvaged:
+            for segment in self.segments()[:-1]:
+                if position <= segment.until:
+                    return segment.source
+        return self.id if self.origin is None else self.origin
 
     def offset(self, position: int) -> str:
         """The token of a position (PROTOCOL §8)."""

@@ -3,8 +3,10 @@
 `position` counts bytes from the beginning of the stream's stored bytes, so chunks of any size can be joined
 or split without changing an offset. `origin` is the id of the stream that the bytes before the position were
 appended to. Ids only ever grow, so a path that is deleted and created anew never hands out an old offset
-again, and an old one is recognised. A fork's offsets are its source's up to where it branched off
-(PROTOCOL §8) and its own from there on; its id is greater, so they sort behind.
+again, and an old one is recognised. A repair that cuts lost data off a stream gives it a new origin from
+there on, so that the offsets of what is lost are recognised too (`store/sqlite/salvage.py`). A
+fork's offsets are its source's up to where it branched off (PROTOCOL §8) and its own from there on; its id is
+greater, so they sort behind.
 """
 
 from __future__ import annotations

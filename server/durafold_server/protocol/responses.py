@@ -116,7 +116,9 @@ def page(view: PageView, *, if_none_match: str | None = None, private: bool = Fa
     if view.follows_now:
         headers.append(_NO_STORE)
         return Reply(200, headers, _body(view))
-    tag = caching.etag(stream.id, view.start, view.end, closed=view.closed)
+    # After a repair the same positions may hold other bytes: then the origin tells them apart.
+    incarnation = stream.id if stream.origin is None else stream.origin
+    tag = caching.etag(incarnation, view.start, view.end, closed=view.closed)
     headers.append((b"etag", tag.encode()))
     headers.append((b"cache-control", _cache_control(view, private=private).encode()))
     if caching.matches(if_none_match, tag):

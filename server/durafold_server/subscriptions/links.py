@@ -196,6 +196,8 @@ class Links:
             return link  # old news of its tail
         if cursor.acked < stream.start:  # what lies before is no longer retained
             cursor = replace(cursor, acked=stream.start)
+        if cursor.acked > stream.tail:  # a repair has cut off what was acknowledged
+            cursor = replace(cursor, acked=stream.tail)
         return replace(link, cursor=cursor, stream=stream)
 
     def _globs(self, path: str) -> bool:

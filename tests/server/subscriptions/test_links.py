@@ -95,6 +95,16 @@ def test_data_that_is_no_longer_retained_is_not_waited_for() -> None:
     assert cursor(links) == Cursor(100, 7)
 
 
+def test_what_is_appended_after_a_repair_cut_off_acknowledged_data_is_pending() -> None:
+    links = pattern_links()
+    links.restore("events/a", Cursor(100, 9), explicit=False)
+    links.see(stream(tail=4))
+
+    links.see(stream(tail=6))
+
+    assert links.pending(10) == (Target("events/a", 100, 6),)
+
+
 def test_a_stream_created_anew_is_pending_from_its_beginning() -> None:
     links = pattern_links()
     links.see(stream(tail=5))

@@ -27,8 +27,8 @@ from typing import Final
 
 import apsw
 
-from durafold_server.store.base import StoreFailure, StoreHalted
-from durafold_server.store.sqlite import schema
+from durafold_server.store.base import StoreFailure, StoreFull, StoreHalted
+from durafold_server.store.sqlite import schema, wal
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +53,8 @@ class Health:
         self._writer = writer
         self._next_try_s = 0.0
         self.reason: str | None = None
+        # Frames of a commit that failed or was torn must not lie behind later ones: see `wal.lacks_commits`.
+        self._has_stale_frames = wal.has_torn_end(file)
         # In the place of SQLite's own hook, which keeps a failed checkpoint to itself.
         writer.set_wal_hook(self._after_commit)
 
@@ -61,9 +63,12 @@ class Health:
 
         Raises:
             StoreHalted: it is still halted; nothing was written.
+            StoreFull: there is still no room; nothing was written.
         """
         if self.reason is not None and not self.recover():
             raise StoreHalted(self.reason)
+        if self._has_stale_frames:
+            self._begin_log_anew()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -78,6 +83,9 @@ class Health:
                 yield
             except _DISTRUSTED as exc:
                 self._halt(f"writing to {self._file} failed ({exc})")
+                raise
+            except BaseException:
+                self._has_stale_frames = True
                 raise
 
     def recover(self) -> bool:
@@ -99,10 +107,24 @@ class Health:
             self._next_try_s = time.monotonic() + _RETRY_S
         return is_done
 
-    def _write_anew(self) -> bool:
+    def _begin_log_anew(self) -> None:
+        if time.monotonic() < self._next_try_s:
+            raise StoreFull(f"the disk that holds {self._file} is full")
+        self._next_try_s = time.monotonic() + _RETRY_S
+        with self.writing():
+            if not self._truncate_log():
+                raise StoreHalted(f"the log of {self._file} is being read")
+        self._next_try_s = 0.0
+
+    def _truncate_log(self) -> bool:
+        """Copy the log into the file, sync that, and empty the log; False while a reader needs it."""
         busy, _, _ = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0]
-        if busy:
-            return False  # a reader is in the midst of it
+        self._has_stale_frames = self._has_stale_frames and bool(busy)
+        return not busy
+
+    def _write_anew(self) -> bool:
+        if not self._truncate_log():
+            return False
         self._writer.execute("UPDATE sqlite_sequence SET seq = seq WHERE name = 'stream'")
         return True
 

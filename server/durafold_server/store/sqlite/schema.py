@@ -14,6 +14,8 @@ from durafold_server.store.sqlite import wal
 
 FILE_NAME: Final = "streams.db"
 VERSION: Final = 1
+PAGE_BYTES: Final = 8192
+_CUT_SHORT: Final = (apsw.SQLITE_IOERR_SHORT_READ, apsw.SQLITE_IOERR_CORRUPTFS)
 _APPLICATION_ID: Final = 0x64757261  # "dura"
 
 # stream.record and chunk.data carry checksums (see records); expires_us only speeds up the search for
@@ -66,6 +68,10 @@ def open_writer(file: Path) -> apsw.Connection:
         StoreFailure: the file is no store of ours, of a newer version, or cannot be opened.
     """
     with translated(file):
+        if unfinished(file):
+            raise damaged(f"the repair of {file} was interrupted", file)
+        if wal.is_orphan(file):  # SQLite would delete the log and begin a new file
+            raise damaged(f"{file} is cut off", file)
         wal.settle(file)
         _refuse_unreadable_log(wal.has_usable_header(file), file)
         connection = apsw.Connection(str(file))
@@ -74,7 +80,7 @@ def open_writer(file: Path) -> apsw.Connection:
         is_new = _is_new(connection, file)  # before the pragmas, which would change another program's file
         _refuse_unreadable_log(is_new or not wal.lacks_commits(file), file)
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
-        connection.execute("PRAGMA page_size = 8192")
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode = WAL")
         # FULL: every commit is synced before it is acknowledged.
         connection.execute("PRAGMA synchronous = FULL")
@@ -117,6 +123,10 @@ def translated(file: Path) -> Iterator[None]:
         raise StoreFull(f"the disk that holds {file} is full") from exc
     except (apsw.CorruptError, apsw.NotADBError) as exc:
         raise damaged(f"{file} is damaged ({exc})", file) from exc
+    except apsw.IOError as exc:
+        if getattr(exc, "extendedresult", None) in _CUT_SHORT:
+            raise damaged(f"{file} is damaged ({exc})", file) from exc
+        raise StoreFailure(f"{file}: {exc}") from exc
     except (apsw.Error, OSError) as exc:
         raise StoreFailure(f"{file}: {exc}") from exc
 
@@ -124,6 +134,16 @@ def translated(file: Path) -> Iterator[None]:
 def damaged(what: str, file: Path) -> StoreDamaged:
     """The error that says what is damaged, and what can be done."""
     return StoreDamaged(f"{what}; restore it from a backup, or end the server and run: {remedy(file)}")
+
+
+def marker_of(file: Path) -> Path:
+    """The file that says that a repair has begun to move files."""
+    return file.with_name("repair-unfinished")
+
+
+def unfinished(file: Path) -> bool:
+    """Whether a repair was interrupted, so that the directory must not be used."""
+    return marker_of(file).exists()
 
 
 def remedy(file: Path) -> str:
@@ -134,6 +154,16 @@ def remedy(file: Path) -> str:
 def _refuse_unreadable_log(is_readable: bool, file: Path) -> None:
     if not is_readable:
         raise damaged(f"{wal.path_of(file)} is damaged: it holds acknowledged data that cannot be read", file)
+
+
+def check_format(connection: apsw.Connection, file: Path) -> None:
+    """Make sure that a file is a store of this version.
+
+    Raises:
+        StoreFailure: it is empty, or of another program or version.
+    """
+    if _is_new(connection, file):
+        raise StoreFailure(f"{file} is empty")
 
 
 def _is_new(connection: apsw.Connection, file: Path) -> bool:

@@ -20,9 +20,10 @@ _MX_FRAME_AT: Final = 16
 
 
 class _Frame(NamedTuple):
-    """A frame's place in the log, counted from 1, and whether it ends a commit."""
+    """A frame's place in the log, counted from 1, whose page it holds, and whether it ends a commit."""
 
     number: int
+    page: int
     commits: bool
 
 
@@ -58,6 +59,11 @@ def settle(file: Path) -> None:
             os.fsync(log.fileno())
 
 
+def is_orphan(file: Path) -> bool:
+    """Whether there is a log, but nothing in the database file, which is begun before its log."""
+    return bool(_head(file)) and (not file.exists() or file.stat().st_size == 0)
+
+
 def has_usable_header(file: Path) -> bool:
     """Whether SQLite can begin to read the log; True if there is nothing in it.
 
@@ -67,17 +73,29 @@ def has_usable_header(file: Path) -> bool:
     return len(header) <= _HEADER.size or _is_header(header[: _HEADER.size])
 
 
+def has_torn_end(file: Path) -> bool:
+    """Whether the log ends with frames of a commit that SQLite, which has it open, could not read."""
+    return bool(_frames_beyond(file))
+
+
 def lacks_commits(file: Path) -> bool:
     """Whether the log holds commits beyond those that SQLite, which has it open, could read.
 
-    Each commit is synced before the next is begun, so a crash tears at most the last one. A frame of this log
-    behind a commit that SQLite did not get to is therefore a sign of damage, not of a crash.
+    Each commit is synced before the next is begun, and a log with a torn end is begun anew before the next
+    write (`Health`), so a crash leaves frames of one commit there. Frames behind the end of a commit, or two
+    of one page, which a commit writes but once, are frames of two: a sign of damage, not of a crash.
     """
+    beyond = _frames_beyond(file)
+    pages = {frame.page for frame in beyond}
+    return any(frame.commits for frame in beyond[:-1]) or len(pages) < len(beyond)
+
+
+def _frames_beyond(file: Path) -> list[_Frame]:
     header = _head(file)
-    if len(header) <= _HEADER.size:
-        return False
-    beyond = [frame for frame in _frames(file, header) if frame.number > _readable_frames(file)]
-    return any(frame.commits for frame in beyond[:-1])
+    if len(header) <= _HEADER.size or not _is_header(header[: _HEADER.size]):
+        return []
+    readable = _readable_frames(file)
+    return [frame for frame in _frames(file, header) if frame.number > readable]
 
 
 def _head(file: Path) -> bytes:
@@ -111,14 +129,17 @@ def _frames(file: Path, header: bytes) -> Iterator[_Frame]:
         count = (path_of(file).stat().st_size - _HEADER.size) // size
         for number in range(1, count + 1):
             head = os.pread(log.fileno(), _FRAME.size, _HEADER.size + (number - 1) * size)
-            _, pages_after, one, two, _, _ = _FRAME.unpack(head)
+            page, pages_after, one, two, _, _ = _FRAME.unpack(head)
             if (one, two) == (salt_1, salt_2):
-                yield _Frame(number, commits=pages_after != 0)
+                yield _Frame(number, page, commits=pages_after != 0)
 
 
 def _readable_frames(file: Path) -> int:
     """How many frames SQLite found valid, as it noted in the log's index."""
-    with index_of(file).open("rb") as index:
-        head = index.read(_MX_FRAME_AT + 4)
+    try:
+        with index_of(file).open("rb") as index:
+            head = index.read(_MX_FRAME_AT + 4)
+    except FileNotFoundError:
+        return 0
     frames: int = struct.unpack_from("=I", head, _MX_FRAME_AT)[0]
     return frames
