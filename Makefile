@@ -1,10 +1,12 @@
 # Everything a developer, a visitor and CI run. It needs Python 3.11 or newer with venv, and make: nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test mutation check format-check lint types-mypy types-pyright layers format demo clean
+.PHONY: help setup test torture mutation check format-check lint types-mypy types-pyright layers format demo clean
 
 PYTHON ?= python3
 WORKERS ?= auto
+SECONDS ?= 60
+SEED ?= 1
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -47,6 +49,10 @@ layers: $(DEV)
 format: $(DEV) ## put all Python files in order
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
+
+torture: $(DEV) ## kill servers, cut their power, damage their files: SECONDS=60 SEED=1
+	@TORTURE_SECONDS=$(SECONDS) TORTURE_SEED=$(SEED) TORTURE_CUTS=1000000 TORTURE_PLACES=$(SECONDS) \
+		$(BIN)/python -m pytest --timeout 0 tests/crash
 
 mutation: $(DEV) ## run our conformance suite against good servers and many broken ones
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m mutation tests/conformance
