@@ -211,6 +211,18 @@ async def test_a_store_opens_though_there_is_no_room_to_note_the_process(directo
         assert await store.load("s") is None
 
 
+async def test_new_directories_are_synced_from_the_first_that_was_there(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(
+        "os.fsync", lambda descriptor: synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    )
+
+    async with opened(directory / "deep" / "deeper"):
+        assert synced == [str(path) for path in (directory / "deep", directory, directory.parent)]
+
+
 async def test_the_directory_is_for_its_owner_only(directory: Path) -> None:
     async with opened(directory / "deep"):
         assert (directory / "deep").stat().st_mode & 0o777 == 0o700

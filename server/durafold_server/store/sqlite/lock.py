@@ -23,9 +23,7 @@ class DirectoryLock:
     def __init__(self, directory: Path) -> None:
         path = directory / "lock"
         try:
-            if not directory.is_dir():
-                directory.mkdir(mode=0o700, parents=True)
-                _sync_upwards(directory)
+            _make(directory)
             self._file = path.open("a+")
         except OSError as exc:
             raise StoreFailure(f"cannot use {directory} for data: {exc.strerror}") from exc
@@ -49,11 +47,14 @@ class DirectoryLock:
         self._file.close()
 
 
-def _sync_upwards(directory: Path) -> None:
-    """Make new directories outlast a power cut: SQLite sees to its own files only."""
-    for parent in directory.resolve().parents:
-        descriptor = os.open(parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _make(directory: Path) -> None:
+    """Make a directory that outlasts a power cut: SQLite sees to its own files only."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in missing:
+        with contextlib.suppress(PermissionError):  # one may make a directory where one may not look
+            descriptor = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
