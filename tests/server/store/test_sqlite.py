@@ -376,6 +376,18 @@ async def test_a_streams_row_that_says_something_else_is_noticed(directory: Path
             await store.list_streams("s", None, 9)
 
 
+async def test_a_stream_that_the_index_does_not_name_is_noticed_at_once(directory: Path) -> None:
+    await fill(directory)
+    content = (directory / "streams.db").read_bytes()
+    index = content[2 * 8192 : 3 * 8192]  # the third page is the root of the index on paths
+    assert index.count(b"s") == 1
+    changed = content[: 2 * 8192] + index.replace(b"s", b"q") + content[3 * 8192 :]
+    (directory / "streams.db").write_bytes(changed)
+
+    with pytest.raises(StoreDamaged, match=r"list of streams in .* is damaged .*durafold repair"):
+        await SqliteStore.open(directory)
+
+
 async def test_a_stream_is_not_found_under_another_path(directory: Path) -> None:
     await fill(directory)
     execute(directory, "UPDATE stream SET path = 'u' WHERE path = 's'")
