@@ -18,7 +18,8 @@ from typing import Final
 import pytest
 
 from durafold_server.store.base import StoreDamaged, StoreFailure, StoreFull, StoreHalted
-from durafold_server.store.sqlite import SqliteStore, health, wal
+from durafold_server.store.sqlite import SqliteStore, health, joining, wal
+from durafold_server.store.sqlite import store as store_module
 from support.histories import Change, History, State, changes, observe
 from support.server_stores import ManualClock, add, make, one_batch, read_all
 from support.torn_disk import (
@@ -47,8 +48,10 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[TornDisk]:
-    """The disk below every store of the test, with checkpoints as frequent as they can be."""
+    """The disk below every store of the test, with checkpoints and joins as frequent as they can be."""
     disk = TornDisk()
+    monkeypatch.setattr(store_module, "_HOUSEKEEPING_S", 0.001)
+    monkeypatch.setattr(joining, "_WORTH_JOINING", 2)
     monkeypatch.setattr(health, "CHECKPOINT_FRAMES", 12)
     monkeypatch.setattr(health, "_RETRY_S", 0.0)
     monkeypatch.setattr(wal, "settle", lambda file: disk.settle(wal.path_of(file)))
@@ -123,12 +126,14 @@ async def killed_after_a_failed_sync(
 ) -> History:
     """A sync fails, the server is killed, and another one goes on with what the system's cache shows."""
     monkeypatch.setattr(health, "CHECKPOINT_FRAMES", 1000)  # everything stays in the log
+    monkeypatch.setattr(store_module, "_HOUSEKEEPING_S", 1000)  # so that it is a change whose sync fails
     history = History(disk.operations)
-    disk.failing_syncs = frozenset({12})
     store = await SqliteStore.open(tmp_path / "first", ManualClock())
-    for change in changes(chance, CHANGES):
-        if not history.refused:
-            await history.carry_out(store, change)
+    for change in [*changes(chance, 10), Change("make", "e")]:
+        await history.carry_out(store, change)
+    disk.failing_syncs = frozenset({disk.syncs + 1})
+    await history.carry_out(store, Change("append", "e", b"failed"))
+    assert history.refused == 1
     disk.is_recording = False
     await store.aclose()
     (tmp_path / "second").mkdir()
@@ -185,10 +190,10 @@ async def test_the_log_has_to_be_written_anew_for_that(
 ) -> None:
     chance = Random(SEED)
     monkeypatch.setattr(wal, "settle", lambda file: None)
-    history = await killed_after_a_failed_sync(disk, tmp_path, chance, monkeypatch)
+    await killed_after_a_failed_sync(disk, tmp_path, chance, monkeypatch)
 
     with pytest.raises(StoreDamaged):
-        await surprises(disk, history, chance, tmp_path / "cut")
+        await after_cut(disk, len(disk.operations), nothing, tmp_path / "cut")
 
 
 async def test_a_full_disk_takes_nothing_that_was_acknowledged(disk: TornDisk, tmp_path: Path) -> None:
@@ -202,7 +207,7 @@ async def test_a_full_disk_takes_nothing_that_was_acknowledged(disk: TornDisk, t
 
     disk.room = 5_000
     with pytest.raises(StoreFull):
-        await add(store, next(iter(streams_of(before))), b"x" * 100_000)
+        await add(store, next(iter(streams_of(before))), b"x" * 1_000_000)
 
     assert await observe(store) == before
     disk.room = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -84,8 +85,9 @@ async def _carry_out(store: StreamStore, change: Change) -> None:
             await store.transact((ReadKey(change.path),), _closing)
         case "remove":
             removed = await remove(store, change.path)
-            while not await store.purge(removed.id, limit=2):
-                pass
+            with contextlib.suppress(StoreFailure):  # it is removed, though its data is not freed yet
+                while not await store.purge(removed.id, limit=2):
+                    pass
         case _:
             await store.put_record(change.path, change.data)
 

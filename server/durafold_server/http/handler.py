@@ -151,7 +151,8 @@ class Handler:
             await self._refuse(
                 exchange,
                 StorageUnavailable(
-                    "The server's disk failed, so it takes no writes for now; nothing was stored. Try again later."
+                    "The server's disk failed, so it takes no writes for now; nothing was stored. "
+                    "Try again later."
                 ),
             )
         except StoreFailure:

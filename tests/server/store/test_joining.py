@@ -243,7 +243,7 @@ async def test_a_step_that_fails_changes_nothing_and_the_store_goes_on(store: Sq
     assert store._writer.pragma("synchronous") == 2  # FULL
 
 
-async def test_a_step_waits_for_no_disk(store: SqliteStore) -> None:
+async def test_a_step_is_synced_like_every_commit(store: SqliteStore) -> None:
     await make(store)
     await add_apart(store, "s", *[b"x"] * WORTH_JOINING)
     levels: list[Any] = []
@@ -257,7 +257,7 @@ async def test_a_step_waits_for_no_disk(store: SqliteStore) -> None:
     await join(store)
     await add(store, "s", b"y")
 
-    assert levels == [1, 2]  # NORMAL: the next commit's sync covers it; FULL
+    assert levels == [2, 2]  # FULL
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.2, 0.4, 0.6, 0.8, 0.99, 1.0])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -138,7 +138,9 @@ class Joiner:
 
     def _replace(self, stream_id: int, first: int, last: int, data: bytes) -> None:
         """Have one chunk with the data of those that begin from `first` to `last`."""
-        with self._unsynced_transaction():
+        # Synced like every commit: what `health` and `wal` conclude from the log after a failed sync or crash
+        # rests on each of its commits being on the disk before the next one is begun.
+        with self._writer:
             self._writer.execute(
                 "DELETE FROM chunk WHERE stream_id = ? AND start > ? AND start <= ?", (stream_id, first, last)
             )
@@ -146,20 +148,6 @@ class Joiner:
                 "UPDATE chunk SET checksum = ?, data = ? WHERE stream_id = ? AND start = ?",
                 (records.chunk_checksum(stream_id, first, data), data, stream_id, first),
             )
-
-    @contextlib.contextmanager
-    def _unsynced_transaction(self) -> Iterator[None]:
-        """A transaction that a crash may undo.
-
-        It is in the log before all later ones, so the sync of the next commit covers it, and a checkpoint
-        syncs the log before it moves anything.
-        """
-        self._writer.execute("PRAGMA synchronous = NORMAL")
-        try:
-            with self._writer:
-                yield
-        finally:
-            self._writer.execute("PRAGMA synchronous = FULL")
 
 
 def _may_join(run: Sequence[tuple[int, bytes]], run_bytes: int, data: bytes) -> bool:

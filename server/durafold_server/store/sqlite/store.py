@@ -377,6 +377,11 @@ class SqliteStore:
             self._joiner.forget(stream_id)
         return changed
 
+    def _join(self) -> bool:
+        self._health.check()
+        with self._health.writing():
+            return self._joiner.step()
+
     def _free(self, stream_id: int, limit: int) -> bool:
         self._health.check()
         with self._health.writing():
@@ -475,7 +480,7 @@ class SqliteStore:
                 if self.trouble is not None:
                     await self._group.submit(lambda _staged: self._health.recover())
                 await self._write_down_use()
-                while await self._group.submit(lambda _staged: self._joiner.step()):
+                while await self._group.submit(lambda _staged: self._join()):
                     pass
                 if leftovers and await self.purge(leftovers[-1], limit=_PURGE_CHUNKS):
                     leftovers.pop()
