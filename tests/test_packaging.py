@@ -72,6 +72,14 @@ def test_the_wheel_holds_every_module_of_the_sources(wheel: zipfile.ZipFile) -> 
     assert {name for name in wheel.namelist() if name.endswith(".py")} == sources
 
 
+def test_the_wheel_holds_every_file_of_the_inspectors_page(wheel: zipfile.ZipFile) -> None:
+    static = ROOT / "server/durafold_server/inspector/static"
+    files = {str(path.relative_to(ROOT / "server")) for path in static.rglob("*") if path.is_file()}
+
+    assert "durafold_server/inspector/static/index.html" in files
+    assert {name for name in wheel.namelist() if "/static/" in name} == files
+
+
 def test_the_wheel_needs_four_packages_beyond_its_extras(wheel: zipfile.ZipFile) -> None:
     metadata = Parser().parsestr(wheel.read(f"durafold-{VERSION}.dist-info/METADATA").decode())
     requirements = metadata.get_all("Requires-Dist", [])

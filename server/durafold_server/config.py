@@ -70,6 +70,19 @@ class ConnectionLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class InspectorSettings:
+    """The web page to look at streams with.
+
+    Attributes:
+        enabled: whether it is served at all.
+        reducers: `module` or `module:name` of reducers whose states it can show.
+    """
+
+    enabled: bool = True
+    reducers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ServeSettings:
     """What `durafold serve` starts."""
 
@@ -114,6 +127,14 @@ class ServeSettings:
         metadata={
             "help": "write a line to standard error for each request",
             "choices": ("off", "text", "json"),
+        },
+    )
+    inspector: bool = field(default=True, metadata={"help": "serve a page to look at streams with, at /_ui"})
+    reducers: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "module or module:name of reducers whose states the inspector can show",
+            "each": "reducers",
         },
     )
     service: ServiceSettings = field(default_factory=ServiceSettings)

@@ -10,7 +10,7 @@ from typing import Final, Self
 
 from durafold_server import settings as table
 from durafold_server.access import Authenticate, Authorize
-from durafold_server.config import ServeSettings
+from durafold_server.config import InspectorSettings, ServeSettings
 from durafold_server.http.access_log import AccessLog
 from durafold_server.http.cors import CorsPolicy
 from durafold_server.http.guard import Access
@@ -56,6 +56,7 @@ class Server:
     Raises:
         InvalidSetting: there is no such setting, it does not take that value, or the tokens' file is wrong.
         SigningUnavailable: webhooks are on, but their extra is not installed.
+        UnknownReducer: one that the inspector shall fold with cannot be found.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Server:
             access=self._access,
             access_log=AccessLog(chosen.access_log) if chosen.access_log != "off" else None,
             settings=chosen.service,
+            inspector=InspectorSettings(chosen.inspector, chosen.reducers),
         )
         self._wire: WireServer | None = None
         self._url = ""

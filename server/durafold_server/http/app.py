@@ -16,7 +16,7 @@ from typing import Any, Self
 from durafold.wire import names
 from durafold_server.access import Authenticate, Authorize, Identity, parse_tokens
 from durafold_server.clock import Clock, system_clock
-from durafold_server.config import ServiceSettings
+from durafold_server.config import InspectorSettings, ServiceSettings
 from durafold_server.http.access_log import AccessLog, AccessLogFormat
 from durafold_server.http.cors import CorsPolicy
 from durafold_server.http.exchange import BodyBuffer, ClientLeft, Header, Headers, collect, first, parse_query
@@ -51,6 +51,7 @@ class DurableStreamsApp:
         access: who may do what; everybody everything by default.
         access_log: `text` or `json`: a line to standard error for each request.
         settings: time-outs and limits.
+        inspector: the page at `_ui`, beside the stream root.
         clock: microseconds since 1970.
 
     Raises:
@@ -67,6 +68,7 @@ class DurableStreamsApp:
         access: Access | None = None,
         access_log: AccessLogFormat = "off",
         settings: ServiceSettings | None = None,
+        inspector: InspectorSettings | None = None,
         clock: Clock = system_clock,
     ) -> None:
         self._handler = Handler(
@@ -76,6 +78,7 @@ class DurableStreamsApp:
             access=access,
             access_log=AccessLog(access_log) if access_log != "off" else None,
             settings=settings,
+            inspector=inspector,
             clock=clock,
         )
 
@@ -143,6 +146,7 @@ def create_app(
     metrics_open: bool = False,
     access_log: AccessLogFormat = "off",
     settings: ServiceSettings | None = None,
+    inspector: InspectorSettings | None = None,
 ) -> DurableStreamsApp:
     """A durable streams server as an ASGI application, to run or to mount.
 
@@ -162,6 +166,7 @@ def create_app(
         metrics_open: answer `/metrics` without asking.
         access_log: `text` or `json`: a line to standard error for each request.
         settings: time-outs and limits.
+        inspector: the page at `_ui`, beside the stream root.
 
     Raises:
         InvalidToken: one of the tokens is malformed.
@@ -187,6 +192,7 @@ def create_app(
         access=Access(parse_tokens(tokens), authenticate, authorize, metrics_open),
         access_log=access_log,
         settings=settings,
+        inspector=inspector,
     )
 
 
@@ -280,7 +286,7 @@ class AsgiExchange:
 
     async def reply(self, reply: Reply) -> None:
         """See `Exchange`."""
-        headers: list[Header] = [*reply.headers, *self._extra]
+        headers: list[Header] = [*reply.headers, *(() if reply.own_policy else self._extra)]
         # RFC 9110 §8.6: what HEAD says of the length must be what GET would say, so it rather says nothing.
         if reply.status not in (204, 304) and (reply.body or self.method != "HEAD"):
             headers.append((b"content-length", str(len(reply.body)).encode()))

@@ -13,8 +13,9 @@ from time import perf_counter
 from typing import Final
 
 from durafold.wire import names
+from durafold_server.access import Operation
 from durafold_server.clock import Clock, system_clock
-from durafold_server.config import ServiceSettings
+from durafold_server.config import InspectorSettings, ServiceSettings
 from durafold_server.http.access_log import AccessLog, request_id
 from durafold_server.http.cors import PREFLIGHT, CorsPolicy
 from durafold_server.http.exchange import ClientLeft, Exchange, Headers
@@ -22,6 +23,8 @@ from durafold_server.http.guard import Access, Guard, Visitor, operation_of
 from durafold_server.http.live import Frames, serve_events
 from durafold_server.http.observed import ObservedExchange
 from durafold_server.http.probes import METRICS_PATH, Probes
+from durafold_server.inspector.pages import SEGMENT, Inspector, PageRequest
+from durafold_server.inspector.reducers import load_reducers
 from durafold_server.metrics import ServerCounts
 from durafold_server.protocol import requests, responses
 from durafold_server.protocol.cursors import next_cursor
@@ -61,6 +64,7 @@ class Handler:
         access: who may do what; everybody everything by default.
         access_log: writes a line for each request; None for none.
         settings: time-outs and limits.
+        inspector: the page at `_ui`, beside the stream root.
         clock: microseconds since 1970.
 
     Attributes:
@@ -70,6 +74,7 @@ class Handler:
 
     Raises:
         SigningUnavailable: webhooks are on, but their extra is not installed.
+        UnknownReducer: one that the inspector shall fold with cannot be found.
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class Handler:
         access: Access | None = None,
         access_log: AccessLog | None = None,
         settings: ServiceSettings | None = None,
+        inspector: InspectorSettings | None = None,
         clock: Clock = system_clock,
     ) -> None:
         self.extra_headers: Headers = _SECURITY_HEADERS + (cors.common_headers if cors else ())
@@ -100,6 +106,8 @@ class Handler:
         self._opening: asyncio.Lock | None = None
         if self._settings.webhooks != "off":
             signing.require()
+        shown = inspector or InspectorSettings()
+        self._inspector = Inspector(self.service, load_reducers(shown.reducers)) if shown.enabled else None
 
     async def service(self) -> StreamService:
         """The service; opens the store at the first call.
@@ -280,6 +288,9 @@ class Handler:
 
     async def _outside(self, exchange: Exchange, root: str) -> Reply:
         """The reply to a request that is for no stream."""
+        page = f"{root.removesuffix(self._prefix)}/{SEGMENT}"
+        if self._inspector is not None and f"{exchange.raw_path}/".startswith(f"{page}/"):
+            return await self._page(self._inspector, exchange, root, exchange.raw_path.removeprefix(page))
         headers = exchange.read_headers()
         path = exchange.raw_path.removeprefix(exchange.mount)
         if path == METRICS_PATH and self._guard is not None and not self._guard.metrics_open:
@@ -289,6 +300,19 @@ class Handler:
         if reply is None:
             raise NotFound(f"There is nothing here; streams are below {root}/.")
         return reply
+
+    async def _page(self, inspector: Inspector, exchange: Exchange, root: str, path: str) -> Reply:
+        """The inspector; what it shows of streams needs the right to read them."""
+        headers = exchange.read_headers()
+        body = await exchange.body(self._settings.max_body_bytes)
+
+        async def check(operation: Operation, path: str) -> None:
+            if self._guard is not None:
+                visitor = await self._meet(self._guard, exchange, headers)
+                await visitor.check(operation, path)
+
+        request = PageRequest(exchange.method, path, root, headers, exchange.query(), body)
+        return await inspector.handle(request, check)
 
     async def _meet(self, guard: Guard, exchange: Exchange, headers: dict[str, str]) -> Visitor:
         visitor = await guard.meet(headers)

@@ -134,7 +134,8 @@ class WireExchange:
         # RFC 9110 §8.6: what HEAD says of the length must be what GET would say, so it rather says nothing.
         is_silent = reply.status in _NO_BODY or (self.method == "HEAD" and not reply.body)
         length = b"" if is_silent else b"content-length: %d\r\n" % len(reply.body)
-        self._connection.write_parts(self._head(reply.status, reply.headers, length), body)
+        head = self._head(reply.status, reply.headers, length, own_policy=reply.own_policy)
+        self._connection.write_parts(head, body)
         # A reader that asks for pages faster than it drains them waits here.
         if self._connection.is_congested:
             await self._connection.drained()
@@ -174,13 +175,15 @@ class WireExchange:
     async def streamed(self) -> None:
         """See `Exchange`. The connection lives on without a task."""
 
-    def _head(self, status: int, headers: Iterable[Header], framing: bytes) -> bytes:
+    def _head(
+        self, status: int, headers: Iterable[Header], framing: bytes, *, own_policy: bool = False
+    ) -> bytes:
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
         closing = b"" if self._keep_alive else b"connection: close\r\n"
         return b"%b%b%b%b%b\r\n" % (
             _STATUS_LINES[status],
             lines,
-            self._connection.common_headers(),
+            self._connection.date_header() if own_policy else self._connection.common_headers(),
             framing,
             closing,
         )
@@ -329,6 +332,10 @@ class Connection(asyncio.Protocol):
     def common_headers(self) -> bytes:
         """Headers that every response carries."""
         return self._server.common_headers
+
+    def date_header(self) -> bytes:
+        """The one of them that is not about what browsers may do."""
+        return self._server.date_header
 
     def write(self, data: bytes) -> None:
         """Queue bytes for the client; those for a client that has left are dropped."""
@@ -536,6 +543,7 @@ class WireServer:
         self.common_headers = b""
         self._ready: list[tuple[Connection, WireExchange]] = []
         handler.probes.connections = lambda: len(self.connections)
+        self.date_header = b""
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -575,8 +583,8 @@ class WireServer:
     def _sweep(self) -> None:
         """Once a second: the time of day for responses, and an eye on stalled clients."""
         self.now = time.monotonic()
-        date = b"date: %b\r\n" % formatdate(usegmt=True).encode()
-        self.common_headers = date + b"".join(
+        self.date_header = b"date: %b\r\n" % formatdate(usegmt=True).encode()
+        self.common_headers = self.date_header + b"".join(
             [b"%b: %b\r\n" % header for header in self.handler.extra_headers]
         )
         for connection in list(self.connections):

@@ -25,11 +25,20 @@ _PLAIN_TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
 
 
 class Reply(Value, frozen=True):
-    """A whole response."""
+    """A whole response.
+
+    Attributes:
+        status: of HTTP.
+        headers: in lower case.
+        body: the whole body.
+        own_policy: the headers say themselves what browsers may do with it, and who may read it; those that
+            all other responses carry stay out.
+    """
 
     status: int
     headers: HeaderList = msgspec.field(default_factory=list)
     body: bytes = b""
+    own_policy: bool = False
 
 
 class PageView(Value, frozen=True):

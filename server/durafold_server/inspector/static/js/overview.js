@@ -1,0 +1,77 @@
+// @ts-check
+/** The first page: the server's numbers, and what to do next. */
+
+import { chart } from "./charts.js";
+import { button, fill, h } from "./dom.js";
+import { bytes, duration, number, readable } from "./format.js";
+import { modeOf } from "./log.js";
+import { streamLink } from "./router.js";
+
+const SHOWN = 8;
+
+export class Overview {
+  /** @param {{oncreate(): void}} hooks */
+  constructor(hooks) {
+    this.hooks = hooks;
+    this.charts = h("div.charts", { hidden: true });
+    this.content = h("div");
+    this.element = h("section.overview", { hidden: true, "aria-label": "Overview" }, this.content, this.charts);
+  }
+
+  /** @param {import("./streams.js").Streams} streams @param {string[]} recent @param {string} root */
+  show(streams, recent, root) {
+    const all = [...streams.all.values()].filter((stream) => !stream.path.startsWith("__"));
+    const size = all.reduce((sum, stream) => sum + (stream.bytes ?? 0), 0);
+    const known = all.some((stream) => stream.bytes !== null);
+    const [closed, forks] = [all.filter((stream) => stream.closed).length, all.filter((stream) => stream.forkedFrom).length];
+    const facts = [
+      [number(all.length), all.length === 1 ? "stream" : "streams"],
+      known ? [bytes(size), "of data"] : null,
+      closed ? [number(closed), "closed"] : null,
+      forks ? [number(forks), forks === 1 ? "fork" : "forks"] : null,
+    ];
+    const visited = recent.map((path) => streams.all.get(path)).filter((one) => one !== undefined);
+    const shown = [...new Set([...visited, ...all])].slice(0, SHOWN);
+    fill(
+      this.content,
+      h("header.hero", null, h("h1", null, "Streams"), h("p.mono", null, root)),
+      all.length ? h("div.numbers", null, facts.map((fact) => fact && h("div.number", null, h("strong", null, fact[0]), h("span", null, fact[1])))) : this.welcome(),
+      shown.length ? [h("h2", null, "Recent"), h("ul.cards", null, shown.map(card))] : null,
+    );
+  }
+
+  welcome() {
+    return h(
+      "div.welcome",
+      null,
+      h("p", null, "There are no streams yet. Make one here, or let a program write one: what it appends shows at once."),
+      button("plus", "New stream (n)", this.hooks.oncreate, { text: "New stream", class: ".primary" }),
+    );
+  }
+
+  /** @param {import("./metrics.js").Metrics} metrics */
+  showMetrics({ available, points }) {
+    this.charts.hidden = !available || points.length === 0;
+    if (this.charts.hidden) return;
+    const last = points[points.length - 1];
+    const spent = [...points].reverse().find((point) => point.p50 !== null);
+    const rate = last.appends ?? 0;
+    fill(
+      this.charts,
+      last.appends === null ? null : chart("Appends", `${number(Math.round(rate * 10) / 10)}/s`, points.map((one) => one.appends)),
+      last.readers === null ? null : chart("Live readers", number(last.readers), points.map((one) => one.readers)),
+      spent ? chart("Append latency", duration(spent.p50 ?? 0), points.map((one) => one.p50), `p99 ${duration(spent.p99 ?? 0)}`) : null,
+    );
+  }
+}
+
+/** @param {import("./streams.js").Stream} stream */
+function card(stream) {
+  const kind = stream.contentType ? modeOf(stream.contentType) : "json";
+  const notes = [stream.bytes === null ? null : bytes(stream.bytes), stream.forkedFrom ? "fork" : null, stream.closed ? "closed" : null, stream.lifetime];
+  return h(
+    "li",
+    null,
+    h("a.card", { href: streamLink(stream.path) }, h(`span.dot.${kind}`), h("span.card-name", null, readable(stream.path)), h("span.hint", null, notes.filter(Boolean).join(" · "))),
+  );
+}
