@@ -17,7 +17,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-__all__ = ["SCREENSHOTS", "Row", "Window", "require_chromium"]
+__all__ = ["SCREENSHOTS", "Row", "Window", "new_browser", "require_chromium", "show_as"]
 
 SCREENSHOTS: Final = Path(__file__).parents[2] / "test-output" / "browser"
 
@@ -45,6 +45,24 @@ def require_chromium() -> None:
         )
 
 
+def new_browser() -> Chrome:
+    """A headless Chromium with a profile of its own, whose console is kept."""
+    options = ChromeOptions()
+    options.binary_location = shutil.which("chromium") or ""
+    for switch in _SWITCHES:
+        options.add_argument(switch)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    return Chrome(options, Service(shutil.which("chromedriver")))
+
+
+def show_as(browser: Chrome, *, width: int = 1280, height: int = 800, dark: bool = False) -> None:
+    """Give the page a size in CSS pixels, and have the system ask for dark pages or not."""
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """A todo as the page shows it."""
@@ -65,17 +83,9 @@ class Window:
     """
 
     def __init__(self, app_url: str, *, width: int = 1280, height: int = 800, dark: bool = False) -> None:
-        options = ChromeOptions()
-        options.binary_location = shutil.which("chromium") or ""
-        for switch in _SWITCHES:
-            options.add_argument(switch)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self._app_url = app_url
-        self._browser = Chrome(options, Service(shutil.which("chromedriver")))
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-        self._browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self._browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        self._browser = new_browser()
+        show_as(self._browser, width=width, height=height, dark=dark)
 
     def __enter__(self) -> Self:
         self._browser.get(self._app_url)

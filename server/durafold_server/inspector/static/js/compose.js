@@ -49,7 +49,7 @@ export class Composer {
     this.templates.hidden = !json;
     const locked = closed ? "The stream is closed: nothing can be added." : readOnly ? "The server writes this stream itself." : "";
     this.input.disabled = this.button.disabled = this.templates.disabled = Boolean(locked);
-    this.input.placeholder = locked || (json ? 'Append JSON, such as {"type": "set", "payload": 1}' : "Append text");
+    this.input.placeholder = locked || (json ? "Append JSON" : "Append text");
   }
 
   focus() {

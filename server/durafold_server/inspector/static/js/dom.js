@@ -19,7 +19,7 @@ export function h(tag, props, ...children) {
   return element;
 }
 
-/** @param {Element} element @param {string} key @param {any} value */
+/** @param {any} element @param {string} key @param {any} value */
 function set(element, key, value) {
   if (value === null || value === undefined || value === false) return;
   if (key.startsWith("on")) element.addEventListener(key.slice(2), value);

@@ -96,7 +96,7 @@ export function applyOp(state, op) {
   if (!operation) throw new UnknownAction(`there is no operation ${name}`);
   const given = name === "put" ? op.slice(1).reverse() : op.slice(1);
   const takes = operation.accepts ? 1 : 0;
-  const path = given[takes] ?? [];
+  const path = given.length > takes ? given[takes] : [];
   const fits = given.length >= takes && given.length <= takes + 1 && (name !== "put" || given.length === 2);
   if (!fits || (operation.accepts && !operation.accepts(given[0]))) throw new TypeError(`the arguments of ${name} are wrong`);
   if (!Array.isArray(path) || !path.every(isStep)) throw new TypeError(`the path of ${name} is wrong`);

@@ -51,12 +51,22 @@ export class StreamPage {
     this.selected = "";
     /** @type {import("./live.js").Status} */
     this.status = "loading";
+    /** @type {OffsetMap | null} */
+    this.offsets = null;
+    /** Offset of a message to select once it is there. @type {string | null} */
+    this.target = null;
+    /** What a link asks time travel for. @type {{step?: number, reducer?: string}} */
+    this.wish = {};
     this.changed = onceAFrame(() => this.grown());
+    this.messages = this.makeMessages();
+    this.travel = this.makeTravel();
+    this.facts = new Facts();
+    this.composer = new Composer((text) => this.append(text));
     this.makeParts();
   }
 
-  makeParts() {
-    this.messages = new Messages({
+  makeMessages() {
+    return new Messages({
       onseek: (place) => this.seek(place),
       onfollow: () => this.drawActions(),
       onselect: (index) => this.remember(index),
@@ -65,7 +75,10 @@ export class StreamPage {
       onfork: (index) => this.fork(index + 1),
       token: (position) => this.token(position),
     });
-    this.travel = new Travel({
+  }
+
+  makeTravel() {
+    return new Travel({
       client: this.client,
       path: () => this.path,
       offsetAfter: (n) => this.offsetAfter(n),
@@ -78,8 +91,9 @@ export class StreamPage {
       },
       onload: () => this.load("-1"),
     });
-    this.facts = new Facts();
-    this.composer = new Composer((text) => this.append(text));
+  }
+
+  makeParts() {
     this.title = h("h1.stream-title");
     this.badges = h("div.badges");
     this.light = h("span.status", { role: "status" });
@@ -103,7 +117,7 @@ export class StreamPage {
   async open(path, query) {
     const opening = ++this.opening;
     this.leave();
-    Object.assign(this, { path, meta: null, selected: "", closed: false });
+    Object.assign(this, { path, meta: null, selected: "", closed: false, status: "loading" });
     this.element.hidden = false;
     this.problem.hidden = true;
     fill(this.title, ...crumbs(path));
@@ -150,7 +164,7 @@ export class StreamPage {
   /** Read from an offset on, and follow. @param {string} from @param {string | null} [select] offset to show */
   async load(from, select = null) {
     this.follower?.stop();
-    this.travel.dispose();
+    this.travel.close();
     const start = this.meta?.start ?? 0;
     if (positionOf(from) === start) from = "-1";
     const log = new Log(modeOf(this.contentType), from, from === "-1" ? start : (positionOf(from) ?? 0));
@@ -180,7 +194,7 @@ export class StreamPage {
     const log = this.log;
     if (!log) return;
     this.messages.update();
-    if (this.tab === "state") this.travel.show();
+    if (this.tab === "state" && this.status !== "loading") this.travel.show();
     const at = this.target ? positionOf(this.target) : null;
     if (at === null || !log.exact || log.position + log.length < at) return;
     const index = log.indexAt(at);
@@ -262,7 +276,7 @@ export class StreamPage {
     this.facts.element.hidden = tab !== "details";
     this.composer.element.hidden = tab === "details";
     if (remember) replaceRoute(this.link({}));
-    if (tab === "state") this.travel.show();
+    if (tab === "state" && this.status !== "loading") this.travel.show();
     if (tab === "messages") this.messages.rows.draw();
     if (tab === "details") this.showFacts();
   }
@@ -421,7 +435,7 @@ export class StreamPage {
     this.follower?.stop();
     this.follower = null;
     this.messages.filter?.dispose();
-    this.travel.dispose();
+    this.travel.close();
     this.log = null;
     this.element.hidden = true;
   }

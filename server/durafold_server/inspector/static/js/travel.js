@@ -119,13 +119,14 @@ export class Travel {
   /** Show the tab. */
   async show() {
     const log = this.log;
-    const whole = log !== null && log.mode === "json" && log.from === "-1";
+    const whole = log !== null && log.mode === "json" && log.from === "-1" && log.count > 0;
     this.controls.hidden = !whole;
     this.note.hidden = whole;
     if (log && log.mode !== "json") fill(this.note, "Only streams of JSON can be folded.");
+    else if (log?.from === "-1") fill(this.note, "There is nothing to fold yet.");
     else if (!whole) fill(this.note, "A state is folded from the start of a stream. ", h("button.link", { type: "button", onclick: this.hooks.onload }, "Read it from the start"));
     if (!whole) return fill(this.state);
-    if (!this.replay) this.choose(this.chosen || this.best(log));
+    if (!this.replay) await this.choose(this.chosen || this.best(log));
     else await this.grown();
   }
 
@@ -138,8 +139,8 @@ export class Travel {
     return this.registered[0]?.name ?? BUILT_IN[0].id;
   }
 
-  /** @param {string} id */
-  choose(id) {
+  /** @param {string} id @returns {Promise<void>} */
+  async choose(id) {
     const log = /** @type {import("./log.js").Log} */ (this.log);
     this.replay?.dispose();
     const local = BUILT_IN.find((one) => one.id === id);
@@ -242,9 +243,11 @@ export class Travel {
     this.player.setAttribute("aria-label", "Play");
   }
 
-  dispose() {
+  /** No log is shown any more. */
+  close() {
     this.stop();
     this.replay?.dispose();
+    this.replay = this.log = null;
   }
 }
 
