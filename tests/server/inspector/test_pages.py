@@ -51,6 +51,8 @@ async def test_every_file_that_the_page_and_its_modules_name_is_served() -> None
 
     assert named | imported <= assets.keys()
     assert modules.keys() == imported | {"js/main.js"}
+    # All are asked for at once, not one import after the other.
+    assert {name for name in named if name.startswith("js/")} == modules.keys()
 
 
 @pytest.mark.parametrize(

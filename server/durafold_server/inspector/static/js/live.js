@@ -44,14 +44,17 @@ export class Follower {
   /** @param {AbortSignal} signal */
   async run(signal) {
     let waitMs = FIRST_RETRY_MS;
+    let isBehind = true;
     while (!signal.aborted) {
       try {
-        const closed = (await this.catchUp(signal)) || (await this.tail(signal));
+        if (isBehind && (await this.catchUp(signal))) return this.end("closed");
+        isBehind = false; // servers end a connection once a minute: the next one goes on where it ended
+        if (await this.tail(signal)) return this.end("closed");
         waitMs = FIRST_RETRY_MS;
-        if (closed) return this.end("closed");
       } catch (error) {
         if (signal.aborted) return;
         if (error instanceof Refused && error.status < 500) return this.end("failed", error);
+        isBehind = true;
         this.listener.status("reconnecting", error);
         await new Promise((resolve) => setTimeout(resolve, waitMs * (0.5 + Math.random() / 2)));
         waitMs = Math.min(waitMs * 2, LAST_RETRY_MS);

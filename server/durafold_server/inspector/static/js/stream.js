@@ -19,6 +19,7 @@ import { Travel } from "./travel.js";
 
 const WHOLE_BYTES = 48 * 1024 * 1024;
 const LAST = 2000;
+const MAX_LOG_BYTES = 512 * 1024 * 1024;
 const TABS = /** @type {const} */ (["messages", "state", "details"]);
 const RESERVED = /^(__registry__|__ds\/)/;
 
@@ -188,6 +189,10 @@ export class StreamPage {
     if (log !== this.log) return;
     log.add(data, next, positionOf(next), live);
     if (data.length || live) this.changed();
+    if (log.length > MAX_LOG_BYTES) {
+      this.follower?.stop();
+      this.messages.say(`Reading stopped at ${bytes(log.length)}, to spare this browser. Go to “last 1000” for the end.`);
+    }
   }
 
   grown() {
