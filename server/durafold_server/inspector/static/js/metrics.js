@@ -59,11 +59,15 @@ export function quantile(before, after, part) {
   return low;
 }
 
-/** @typedef {{appends: number | null, readers: number | null, p50: number | null, p99: number | null}} Point */
+/** @typedef {{appends: number | null, messages: number | null, readers: number | null, p50: number | null, p99: number | null}} Point */
 
-const MESSAGES = /messages.*_total$|append.*_total$/;
-const READERS = /(readers|polling|subscribers)$/;
-const LATENCY = /append.*seconds_bucket$/;
+/** Per second; a server that was restarted counts from 0 again. @param {number | null} before @param {number | null} now @param {number} seconds */
+const rate = (before, now, seconds) => (before === null || now === null ? null : Math.max(0, now - before) / seconds);
+
+const APPENDS = /^durafold_appends_total$/;
+const MESSAGES = /^durafold_messages_total$/;
+const READERS = /^durafold_readers$/;
+const LATENCY = /^durafold_append_seconds_bucket$/;
 
 export class Metrics {
   /** @param {import("./client.js").Client} client @param {() => void} onchange */
@@ -73,7 +77,7 @@ export class Metrics {
     /** @type {Point[]} */
     this.points = [];
     this.available = false;
-    /** @type {{at: number, messages: number | null, latency: [number, number][]} | null} */
+    /** @type {{at: number, appends: number | null, messages: number | null, latency: [number, number][]} | null} */
     this.last = null;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.timer = undefined;
@@ -94,14 +98,19 @@ export class Metrics {
 
   /** @param {Samples} samples */
   look(samples) {
-    const now = { at: performance.now(), messages: total(samples, MESSAGES), latency: buckets(samples, LATENCY) };
+    const now = {
+      at: performance.now(),
+      appends: total(samples, APPENDS),
+      messages: total(samples, MESSAGES),
+      latency: buckets(samples, LATENCY),
+    };
     const last = this.last;
     this.last = now;
     if (!last) return;
     const seconds = (now.at - last.at) / 1000;
-    const appends = now.messages === null || last.messages === null ? null : Math.max(0, now.messages - last.messages) / seconds;
     this.points.push({
-      appends,
+      appends: rate(last.appends, now.appends, seconds),
+      messages: rate(last.messages, now.messages, seconds),
       readers: total(samples, READERS),
       p50: quantile(last.latency, now.latency, 0.5),
       p99: quantile(last.latency, now.latency, 0.99),

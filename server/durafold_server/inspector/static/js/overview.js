@@ -55,10 +55,10 @@ export class Overview {
     if (this.charts.hidden) return;
     const last = points[points.length - 1];
     const spent = [...points].reverse().find((point) => point.p50 !== null);
-    const rate = last.appends ?? 0;
+    const rate = (/** @type {number | null} */ value) => number(Math.round((value ?? 0) * 10) / 10);
     fill(
       this.charts,
-      last.appends === null ? null : chart("Appends", `${number(Math.round(rate * 10) / 10)}/s`, points.map((one) => one.appends)),
+      last.appends === null ? null : chart("Appends", `${rate(last.appends)}/s`, points.map((one) => one.appends), `${rate(last.messages)} messages/s`),
       last.readers === null ? null : chart("Live readers", number(last.readers), points.map((one) => one.readers)),
       spent ? chart("Append latency", duration(spent.p50 ?? 0), points.map((one) => one.p50), `p99 ${duration(spent.p99 ?? 0)}`) : null,
     );
