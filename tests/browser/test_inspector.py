@@ -543,6 +543,35 @@ def test_a_fork_begins_at_the_step_that_is_shown(
     assert f"fork of {name}" in page.badges
 
 
+# The server
+
+
+def test_charts_show_what_the_server_does(page: InspectorPage, streams: ServerProcess, name: str) -> None:
+    make(streams, name, 1)
+    page.open()
+
+    page.wait_for(lambda: len(page.all(".chart")) >= 2)
+
+    assert [title.text for title in page.all(".chart-title")][:2] == ["Appends", "Live readers"]
+
+
+def test_where_a_token_is_wanted_the_page_asks_for_one(
+    page: InspectorPage, streams: ServerProcess, name: str
+) -> None:
+    with ServerProcess(options=["--token", "s3cr3t=admin"]) as server, page.turned_to(server.url):
+        headers = {**JSON, "Authorization": "Bearer s3cr3t"}
+        httpx.put(f"{server.url}/{name}", headers=headers, content=b'["secret"]').raise_for_status()
+        page.open(f"#/stream/{name}")
+
+        page.fill("dialog.token input", f"s3cr3t{Keys.ENTER}")
+
+        page.wait_for(lambda: page.messages == ['"secret"'])
+        page.wait_for(lambda: page.status == "Live")
+        page.write('"more"')
+        page.wait_for(lambda: page.messages == ['"secret"', '"more"'])
+        assert [error for error in page.errors() if "401" not in error] == []
+
+
 # Appearance
 
 

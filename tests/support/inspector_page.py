@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -23,7 +24,7 @@ __all__ = ["InspectorPage"]
 
 _PATIENCE_S: Final = 30
 # The page asks whether the server has these; a browser writes every 404 into its console.
-_PROBED: Final = ("/metrics ", "?prefix=", "/__registry__?")
+_PROBED: Final = ("?prefix=", "/__registry__?")
 
 
 class InspectorPage:
@@ -50,6 +51,14 @@ class InspectorPage:
         self._browser.quit()
 
     # Going somewhere
+
+    @contextmanager
+    def turned_to(self, stream_root: str) -> Iterator[None]:
+        """Be on the inspector of another server for a while."""
+        before, self._url = self._url, stream_root.removesuffix("/v1/stream") + "/_ui/"
+        yield
+        self._browser.get("about:blank")
+        self._url = before
 
     def open(self, place: str = "") -> None:
         """Load the page anew at a place such as `#/stream/demo?tab=state`."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -226,3 +228,66 @@ async def test_registered_reducers_are_listed(inspector: httpx.AsyncClient) -> N
     assert json.loads(reply.content) == [
         {"name": "support.todos:todo_reducer", "version": "1", "initial": {"items": []}}
     ]
+
+
+# Access
+
+
+@pytest.fixture
+async def guarded(anyio_backend: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a server where `mine` may be read with `r34d`, and everything done with `4ll`."""
+    app = create_app(
+        tokens=["r34d=read:mine", "4ll=admin"],
+        inspector=InspectorSettings(reducers=("support.todos:todo_reducer",)),
+    )
+    async with calling(app) as client:
+        for name in ("mine", "yours"):
+            made = await client.put(f"/v1/stream/{name}", headers={**JSON, **bearer("4ll")}, content=b"[]")
+            assert made.status_code == 201
+        yield client
+    await app.aclose()
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def fold_of(name: str) -> dict[str, Any]:
+    return {"json": {"stream": name, "reducer": "support.todos:todo_reducer"}}
+
+
+async def test_the_page_itself_is_for_everybody(guarded: httpx.AsyncClient) -> None:
+    assert (await guarded.get("/_ui/")).status_code == 200
+    assert (await guarded.get("/_ui/config.json")).status_code == 200
+
+
+@pytest.mark.parametrize(("token", "status"), [("4ll", 200), ("r34d", 403), ("wrong", 401)])
+async def test_what_it_tells_of_a_stream_needs_the_right_to_read_it(
+    guarded: httpx.AsyncClient, token: str, status: int
+) -> None:
+    headers = bearer(token)
+    facts = await guarded.get("/_ui/api/stream?stream=yours", headers=headers)
+    last = await guarded.get("/_ui/api/last?stream=yours&count=1", headers=headers)
+    state = await guarded.post("/_ui/api/fold", headers=headers, **fold_of("yours"))
+
+    assert (facts.status_code, last.status_code, state.status_code) == (status, status, status)
+
+
+async def test_a_right_to_one_stream_is_enough_for_it(guarded: httpx.AsyncClient) -> None:
+    headers = bearer("r34d")
+
+    assert (await guarded.get("/_ui/api/stream?stream=mine", headers=headers)).status_code == 200
+    assert (await guarded.post("/_ui/api/fold", headers=headers, **fold_of("mine"))).status_code == 200
+
+
+async def test_without_a_token_nothing_of_streams_is_told(guarded: httpx.AsyncClient) -> None:
+    assert (await guarded.get("/_ui/api/stream?stream=mine")).status_code == 401
+    assert (await guarded.get("/_ui/api/reducers")).status_code == 401
+    assert (await guarded.post("/_ui/api/fold", **fold_of("mine"))).status_code == 401
+
+
+async def test_whether_a_stream_exists_is_told_to_its_readers_only(guarded: httpx.AsyncClient) -> None:
+    headers = bearer("r34d")
+
+    assert (await guarded.get("/_ui/api/stream?stream=theirs", headers=headers)).status_code == 403
+    assert (await guarded.get("/_ui/api/stream?stream=mine2", headers=headers)).status_code == 404
