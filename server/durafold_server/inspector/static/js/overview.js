@@ -14,8 +14,9 @@ export class Overview {
   constructor(hooks) {
     this.hooks = hooks;
     this.charts = h("div.charts", { hidden: true });
-    this.content = h("div");
-    this.element = h("section.overview", { hidden: true, "aria-label": "Overview" }, this.content, this.charts);
+    this.head = h("div");
+    this.recent = h("div");
+    this.element = h("section.overview", { hidden: true, "aria-label": "Overview" }, this.head, this.charts, this.recent);
   }
 
   /** @param {import("./streams.js").Streams} streams @param {string[]} recent @param {string} root */
@@ -33,11 +34,11 @@ export class Overview {
     const visited = recent.map((path) => streams.all.get(path)).filter((one) => one !== undefined);
     const shown = [...new Set([...visited, ...all])].slice(0, SHOWN);
     fill(
-      this.content,
+      this.head,
       h("header.hero", null, h("h1", null, "Streams"), h("p.mono", null, root)),
       all.length ? h("div.numbers", null, facts.map((fact) => fact && h("div.number", null, h("strong", null, fact[0]), h("span", null, fact[1])))) : this.welcome(),
-      shown.length ? [h("h2", null, "Recent"), h("ul.cards", null, shown.map(card))] : null,
     );
+    fill(this.recent, shown.length ? [h("h2", null, "Recent"), h("ul.cards", null, shown.map(card))] : null);
   }
 
   welcome() {
