@@ -24,7 +24,8 @@ __all__ = ["InspectorPage"]
 
 _PATIENCE_S: Final = 30
 # The page asks whether the server has these; a browser writes every 404 into its console.
-_PROBED: Final = ("?prefix=", "/__registry__?")
+# The page asks whether the server has these; a browser writes every 404 into its console.
+_PROBED: Final = ("/?limit=", "/__registry__?")
 
 
 class InspectorPage:

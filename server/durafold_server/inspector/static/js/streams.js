@@ -72,8 +72,8 @@ export class Streams {
     const found = [];
     let after = "";
     for (;;) {
-      const query = `?prefix=&after=${encodeURIComponent(after)}&limit=${PAGE}`;
-      const answer = await (await this.client.send(`${this.client.root}/${query}`)).json();
+      const query = new URLSearchParams({ limit: String(PAGE), ...(after ? { after } : {}) });
+      const answer = await (await this.client.send(`${this.client.root}/?${query}`)).json();
       found.push(...answer.streams.map(listed));
       if (!answer.next || found.length >= MAX_STREAMS) return found;
       after = answer.next;
