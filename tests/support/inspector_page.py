@@ -24,7 +24,6 @@ __all__ = ["InspectorPage"]
 
 _PATIENCE_S: Final = 30
 # The page asks whether the server has these; a browser writes every 404 into its console.
-# The page asks whether the server has these; a browser writes every 404 into its console.
 _PROBED: Final = ("/?limit=", "/__registry__?")
 
 
