@@ -87,6 +87,7 @@ def test_a_full_buffer_refuses_or_makes_wait(unreachable: DurableStream) -> None
         raise KeyboardInterrupt
     waiting.join()
 
+    deliveries[1].wait_done()
     assert [type(delivery.error) for delivery in deliveries] == [ProducerClosed] * 2
 
 

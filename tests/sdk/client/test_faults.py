@@ -55,10 +55,10 @@ FAULTS: Final[list[Fault]] = [
 class FaultyTransport(Transport):
     """Meets a fault at most requests, without the cost of breaking a connection for it."""
 
-    def __init__(self, seed: int, tasks: anyio.abc.TaskGroup) -> None:
+    def __init__(self, seed: int) -> None:
         super().__init__()
         self._rng = random.Random(seed)
-        self._tasks = tasks
+        self.tasks: anyio.abc.TaskGroup  # for requests that arrive late
         self.fault_count = 0
 
     async def exchange(self, request: Request, *args: Any, **options: Any) -> Reply:
@@ -76,11 +76,11 @@ class FaultyTransport(Transport):
         raise TransportError("the answer was lost")
 
     async def _ghost(self, request: Request, *args: Any) -> Reply:
-        self._tasks.start_soon(self._send_late, request, *args)
+        self.tasks.start_soon(self._send_late, request, *args)
         raise TransportTimeout("no answer, and the request arrives later")
 
     async def _duplicate(self, request: Request, *args: Any) -> Reply:
-        self._tasks.start_soon(self._send_late, request, *args)
+        self.tasks.start_soon(self._send_late, request, *args)
         return await super().exchange(request, *args)
 
     async def _unavailable(self, request: Request, *args: Any) -> Reply:
@@ -96,7 +96,7 @@ class FaultyTransport(Transport):
 async def test_a_thousand_faults_neither_lose_nor_double_nor_reorder_a_message(stream: DurableStream) -> None:
     sent = 0
 
-    async with anyio.create_task_group() as tasks, FaultyTransport(1000, tasks) as transport:
+    async with FaultyTransport(1000) as transport, anyio.create_task_group() as transport.tasks:
         through = DurableStream(
             stream.url, content_type="application/json", settings=HASTY, transport=transport
         )
