@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import reflex as rx
@@ -22,7 +22,7 @@ DEFAULT_DATA_DIR: Final = ".durafold/streams"
 
 
 def embed_server(
-    app: rx.App, *, data: Path | str = DEFAULT_DATA_DIR, port: int | None = None, **settings: object
+    app: rx.App, *, data: Path | str = DEFAULT_DATA_DIR, port: int | None = None, **settings: Any
 ) -> rx.App:
     """Run the stream server in the process of the app, for as long as the app runs. ::
 
