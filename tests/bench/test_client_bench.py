@@ -33,13 +33,7 @@ def test_numbers_are_compared_with_the_first_client() -> None:
     assert "| 2.00 (1.00) | 4.00 (0.50) |" in table
 
 
-def test_the_command_line_finds_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.argv", ["durafold", "bench", "--client", "--rounds", "0"])
+def test_the_command_line_finds_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert durafold(["bench", "--client", "--rounds", "0"]) == 2
 
-    with pytest.raises(SystemExit) as stopped:
-        durafold()
-
-    assert stopped.value.code == 2
     assert "--rounds must be at least 1" in capsys.readouterr().err
