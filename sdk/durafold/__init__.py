@@ -10,9 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from durafold.atoms import Atom, AtomFamily, ReducerAtom, atom, atom_family, reducer_atom
     from durafold.cache import MemoryStateCache, StateCache, ssr_state_cache
     from durafold.client import DurableStream, IdempotentProducer
-    from durafold.engine import Dispatch, ServerReducer, ServerState, Status, StreamReset
+    from durafold.computed import Derived, Get, derived, select
+    from durafold.engine import Dispatch, Reading, ServerReducer, ServerState, Status, StreamReset
     from durafold.errors import (
         ActionLost,
         ActionRejected,
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
         StreamClosed,
         TransportError,
     )
-    from durafold.hooks import use_provider, use_server_reducer, use_server_state
+    from durafold.hooks import use_atom, use_provider, use_server_reducer, use_server_state, use_value
     from durafold.hydrate import (
         HydrationBoundary,
         HydrationPayload,
@@ -42,12 +44,16 @@ if TYPE_CHECKING:
 __all__ = [
     "ActionLost",
     "ActionRejected",
+    "Atom",
+    "AtomFamily",
     "ConfigurationError",
     "ConflictError",
+    "Derived",
     "Dispatch",
     "DurableStream",
     "DurafoldError",
     "Fault",
+    "Get",
     "HydrationBoundary",
     "HydrationPayload",
     "IdempotentProducer",
@@ -56,7 +62,9 @@ __all__ = [
     "MemoryStateCache",
     "Provider",
     "ProviderClosed",
+    "Reading",
     "Reducer",
+    "ReducerAtom",
     "Reject",
     "ServerReducer",
     "ServerRefused",
@@ -68,21 +76,56 @@ __all__ = [
     "StreamSpec",
     "TransportError",
     "UnknownAction",
+    "atom",
+    "atom_family",
+    "derived",
     "load_stream_with_reducer",
     "load_streams",
     "reducer",
+    "reducer_atom",
     "replay",
+    "select",
     "set_state_reducer",
     "ssr_state_cache",
+    "use_atom",
     "use_provider",
     "use_server_reducer",
     "use_server_state",
+    "use_value",
 ]
 
 _HOMES: Final = {
-    "durafold.cache": ("MemoryStateCache", "StateCache", "ssr_state_cache"),
-    "durafold.client": ("DurableStream", "IdempotentProducer"),
-    "durafold.engine": ("Dispatch", "ServerReducer", "ServerState", "Status", "StreamReset"),
+    "durafold.atoms": (
+        "Atom",
+        "AtomFamily",
+        "ReducerAtom",
+        "atom",
+        "atom_family",
+        "reducer_atom",
+    ),
+    "durafold.cache": (
+        "MemoryStateCache",
+        "StateCache",
+        "ssr_state_cache",
+    ),
+    "durafold.client": (
+        "DurableStream",
+        "IdempotentProducer",
+    ),
+    "durafold.computed": (
+        "Derived",
+        "Get",
+        "derived",
+        "select",
+    ),
+    "durafold.engine": (
+        "Dispatch",
+        "Reading",
+        "ServerReducer",
+        "ServerState",
+        "Status",
+        "StreamReset",
+    ),
     "durafold.errors": (
         "ActionLost",
         "ActionRejected",
@@ -95,7 +138,13 @@ _HOMES: Final = {
         "StreamClosed",
         "TransportError",
     ),
-    "durafold.hooks": ("use_provider", "use_server_reducer", "use_server_state"),
+    "durafold.hooks": (
+        "use_atom",
+        "use_provider",
+        "use_server_reducer",
+        "use_server_state",
+        "use_value",
+    ),
     "durafold.hydrate": (
         "HydrationBoundary",
         "HydrationPayload",
@@ -105,8 +154,16 @@ _HOMES: Final = {
         "load_streams",
     ),
     "durafold.provider": ("Provider",),
-    "durafold.state.outcomes": ("Reject", "UnknownAction"),
-    "durafold.state.reducer": ("Reducer", "reducer", "replay", "set_state_reducer"),
+    "durafold.state.outcomes": (
+        "Reject",
+        "UnknownAction",
+    ),
+    "durafold.state.reducer": (
+        "Reducer",
+        "reducer",
+        "replay",
+        "set_state_reducer",
+    ),
     "durafold.state.replica": ("Fault",),
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}

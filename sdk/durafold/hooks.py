@@ -13,13 +13,24 @@ nothing, so a hook may be called as often as a page is rendered; all calls for a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast, overload
+from weakref import finalize
 
-from durafold.engine import Declaration, Dispatch, ServerReducer, ServerState
-from durafold.provider import ambient_provider, use_provider
+from durafold.atoms import Atom, ReducerAtom
+from durafold.computed import Derived
+from durafold.engine import Declaration, Dispatch, Reading, ServerReducer, ServerState
+from durafold.provider import Openable, Provider, ambient_provider, use_provider
 from durafold.state.reducer import Reducer, set_state_reducer
 
-__all__ = ["DispatchAction", "SetState", "use_provider", "use_server_reducer", "use_server_state"]
+__all__ = [
+    "DispatchAction",
+    "SetState",
+    "use_atom",
+    "use_provider",
+    "use_server_reducer",
+    "use_server_state",
+    "use_value",
+]
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -93,3 +104,82 @@ def use_server_reducer(
     handle.require_same(Declaration(key, reducer, initial, actions, state_type))
     shared = cast("ServerReducer[S, A_contra]", handle)
     return shared.value, shared.dispatch
+
+
+@overload
+def use_atom(declared: Atom[T]) -> tuple[T, SetState[T]]: ...
+@overload
+def use_atom(declared: ReducerAtom[S, A_contra]) -> tuple[S, DispatchAction[S, A_contra]]: ...
+def use_atom(declared: Any) -> Any:
+    """The value of an atom, and the function that sets it (of a reducer atom: that dispatches actions).
+
+    The first call opens the atom; it stays open until the provider closes. Members of a family, of which
+    there may be any number, are closed when `MAX_IDLE_MEMBERS` others were used since.
+
+    Args:
+        declared: what `atom`, a family, or `reducer_atom` gave.
+
+    Raises:
+        ConfigurationError: there is no provider around the call, or the key is in use with another meaning.
+        ProviderClosed: the provider was closed.
+    """
+    if isinstance(declared, ReducerAtom):
+        return use_server_reducer(
+            declared.reducer,
+            declared.initial,
+            declared.key,
+            actions=declared.actions,
+            state_type=declared.state_type,
+        )
+    if isinstance(declared, Atom) and declared.is_member:
+        _use_member(ambient_provider(), declared.key)
+    return use_server_state(declared.default, declared.key, state_type=declared.state_type)
+
+
+def use_value(declared: Openable[Reading[T]]) -> T:
+    """The value of anything declared: an atom, a derived value, a selection.
+
+    A derived value is kept up to date as long as its declaration exists, so declare it once, beside its
+    atoms, and not in the function that is called again and again.
+
+    Args:
+        declared: what `atom`, `reducer_atom`, `derived` or `select` gave.
+
+    Raises:
+        ConfigurationError: there is no provider around the call.
+        ProviderClosed: the provider was closed.
+        Exception: whatever computing the value raised.
+    """
+    if isinstance(declared, Derived):
+        reading = _hook_reading(ambient_provider(), declared)
+        return cast("T", reading.value)
+    return cast("T", use_atom(cast("Any", declared))[0])
+
+
+MAX_IDLE_MEMBERS: Final = 256
+"""How many members of atom families the hooks of a provider keep open."""
+
+
+def _use_member(provider: Provider, key: str) -> None:
+    """Note the use of a family's member, and close the one that was not used for the longest time."""
+    members = provider.hook_members
+    members.pop(key, None)
+    members[key] = None
+    while len(members) > MAX_IDLE_MEMBERS:
+        oldest = next(iter(members))
+        del members[oldest]
+        handle = provider.hook_handles.pop(oldest, None)
+        if handle is not None:
+            handle.close()
+
+
+def _hook_reading(provider: Provider, declared: Derived[T]) -> Reading[T]:
+    """The hooks' own use of a derived value; ends when its declaration is gone."""
+    while provider.hook_orphans:
+        provider.hook_orphans.popleft().close()
+    reading = provider.hook_readings.get(declared)
+    if reading is None:
+        reading = provider.hook_readings[declared] = provider.open(declared)
+        # Not closed there: a finalizer may run in any thread, at any time.
+        finalize(declared, provider.hook_orphans.append, reading).atexit = False
+    return cast("Reading[T]", reading)

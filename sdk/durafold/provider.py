@@ -6,13 +6,15 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Protocol, Self, TypeVar
+from weakref import WeakKeyDictionary
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -27,6 +29,7 @@ from durafold.engine import (
     Handle,
     Notice,
     OnFault,
+    Reading,
     ServerReducer,
     ServerState,
     base_url,
@@ -38,13 +41,32 @@ from durafold.hydrate import hydrated_state
 from durafold.state.reducer import Reducer, set_state_reducer
 from durafold.wire.names import JSON_CONTENT_TYPE
 
-__all__ = ["Provider", "ambient_provider", "use_provider"]
+__all__ = ["Attached", "Openable", "Provider", "ambient_provider", "use_provider"]
 
 S = TypeVar("S")
 T = TypeVar("T")
 A = TypeVar("A")
 
 _logger: Final = logging.getLogger("durafold")
+
+
+H_co = TypeVar("H_co", covariant=True)
+H = TypeVar("H")
+
+
+class Openable(Protocol[H_co]):
+    """Something declared that a provider can bring to life: an atom, a derived value."""
+
+    def open_on(self, provider: Provider, /) -> H_co:
+        """What users hold of it on this provider."""
+        ...
+
+
+class Attached(Protocol):
+    """Something alive that belongs to a provider and ends with it."""
+
+    def stop(self) -> None:
+        """End at once; called by the provider, perhaps more than once."""
 
 
 @dataclass(eq=False, slots=True)
@@ -102,7 +124,11 @@ class Provider:
     Attributes:
         url: where the streams are.
         client_id: what the ids of all actions of this provider begin with.
-        hook_handles: the handles that hooks share, by key.
+        hook_handles: the handles that hooks share, by key or declaration.
+        hook_members: which of them are members of atom families, the one used last at the end.
+        hook_readings: the derived values that hooks use, as long as their declarations exist.
+        hook_orphans: those whose declarations are gone, to be closed by the next hook.
+        nodes: the computations behind derived values, as long as somebody uses them.
     """
 
     def __init__(
@@ -160,6 +186,11 @@ class Provider:
         )
         self._close_timeout_s = close_timeout_s
         self.hook_handles: dict[str, Handle[Any]] = {}
+        self.hook_members: dict[str, None] = {}
+        self.hook_readings: WeakKeyDictionary[Any, Reading[Any]] = WeakKeyDictionary()
+        self.hook_orphans: deque[Reading[Any]] = deque()
+        self.nodes: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+        self._attached: dict[Attached, None] = {}
         self._shared: dict[str, _Shared[Any]] = {}
         self._retired: set[Engine[Any]] = set()
         self._tasks: TaskGroup | None = None
@@ -168,6 +199,21 @@ class Provider:
         self._ambient: Token[Provider | None] | None = None
 
     # ---- keys ----
+
+    def open(self, declared: Openable[H]) -> H:
+        """Bring something declared to life: an `atom`, a `reducer_atom`, a `derived` value, a `select`.
+
+        Args:
+            declared: the declaration. Opening it again gives another handle of the same thing.
+
+        Returns:
+            `ServerState` for an atom, `ServerReducer` for a reducer atom, a `Reading` for derived values.
+
+        Raises:
+            ConfigurationError: the provider is not open, or the declaration cannot work.
+            ProviderClosed: the provider was closed.
+        """
+        return declared.open_on(self)
 
     def server_state(self, default: T, key: str, *, state_type: Any = None) -> ServerState[T]:
         """A shared value, like `useState`, but the same for every client.
@@ -259,6 +305,38 @@ class Provider:
         engine.stop()
         self._retired.discard(engine)
 
+    # ---- what else belongs to it ----
+
+    def attach(self, thing: Attached) -> None:
+        """Have something stopped when the provider closes.
+
+        Raises:
+            ConfigurationError: the provider is not open.
+            ProviderClosed: the provider was closed.
+        """
+        self._require_open()
+        self._attached[thing] = None
+
+    def detach(self, thing: Attached) -> None:
+        """It has ended by itself."""
+        self._attached.pop(thing, None)
+
+    def start_soon(self, task: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> None:
+        """Run something that never raises as long as the provider is open at most.
+
+        Raises:
+            ConfigurationError: the provider is not open.
+            ProviderClosed: the provider was closed.
+        """
+        self._require_open().start_soon(task, *args)
+
+    def report(self, error: Exception) -> None:
+        """Hand an error that nobody awaits to `on_error`."""
+        try:
+            self._options.on_error(error)
+        except Exception:
+            _logger.exception("on_error raised")
+
     # ---- life ----
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -290,6 +368,8 @@ class Provider:
 
     def _stop(self) -> None:
         self._is_closing = True
+        for thing in tuple(self._attached):
+            thing.stop()
         for engine in [*(shared.engine for shared in self._shared.values()), *self._retired]:
             engine.stop()
         self._closing.set()

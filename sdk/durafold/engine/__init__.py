@@ -3,7 +3,7 @@
 - `definition`: what a key means
 - `core`: the engine itself; `reader` and `writer` are its two halves towards the network
 - `writes`, `dispatch`, `listeners`: own actions on their way, what their senders hold, who is told
-- `handles`: what users hold
+- `readable`, `handles`: what users hold
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from durafold.engine.core import Engine
 from durafold.engine.definition import Declaration, Definition, base_url, define, stream_url
 from durafold.engine.dispatch import Dispatch
 from durafold.engine.handles import Handle, ServerReducer, ServerState
+from durafold.engine.listeners import Listeners
 from durafold.engine.options import EngineOptions, Notice, OnFault, Status, StreamReset
+from durafold.engine.readable import Reading, Source
 
 __all__ = [
     "Declaration",
@@ -21,10 +23,13 @@ __all__ = [
     "Engine",
     "EngineOptions",
     "Handle",
+    "Listeners",
     "Notice",
     "OnFault",
+    "Reading",
     "ServerReducer",
     "ServerState",
+    "Source",
     "Status",
     "StreamReset",
     "base_url",

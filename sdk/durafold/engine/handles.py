@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, Self, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from pydantic_core import to_jsonable_python
 
@@ -12,15 +11,15 @@ from durafold.client import Offset
 from durafold.engine.core import Engine
 from durafold.engine.definition import Declaration
 from durafold.engine.dispatch import Dispatch
-from durafold.engine.options import Status
-from durafold.errors import ConfigurationError, InvalidAction
+from durafold.engine.readable import Reading
+from durafold.errors import InvalidAction
 from durafold.state.json_values import NotJson, to_json_value
 from durafold.state.ops import InvalidOperation, check_op
 from durafold.state.replica import Fault
 from durafold.state.snapshot import Snapshot, take_snapshot
 from durafold.wire.envelope import ACTION, OP, SET
 
-__all__ = ["Changes", "Handle", "Path", "ServerReducer", "ServerState"]
+__all__ = ["Handle", "Path", "ServerReducer", "ServerState"]
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -29,36 +28,12 @@ Path: TypeAlias = str | int | Sequence[str | int]
 """Where in a value an operation works: an object key, a list index, or several from the outside in."""
 
 
-class Handle(Generic[S]):
-    """What all handles have in common: reading. Reads are plain memory reads and never wait.
-
-    Values are handed out as they are, not copied: treat them as immutable. `Provider(strict=True)` finds
-    those who do not.
-
-    A handle belongs to the event loop of its provider and must be used from that loop's thread.
-    """
+class Handle(Reading[S]):
+    """What the handles of streams have in common: reading, and how far own actions are."""
 
     def __init__(self, engine: Engine[S], release: Callable[[], None]) -> None:
+        super().__init__(engine.definition.key, engine, release)
         self._engine = engine
-        self._release = release
-        self._subscriptions: dict[object, Callable[[], None]] = {}
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.key!r} {self.status}>"
-
-    @property
-    def key(self) -> str:
-        """The stream's name below the provider's URL."""
-        return self._engine.definition.key
-
-    @property
-    def value(self) -> S:
-        """The state with own pending actions on top; the same object until it changes.
-
-        Raises:
-            ConfigurationError: in strict mode, when somebody changed it in place.
-        """
-        return self._engine.view
 
     @property
     def confirmed(self) -> S:
@@ -66,19 +41,9 @@ class Handle(Generic[S]):
         return self._engine.confirmed.state
 
     @property
-    def version(self) -> int:
-        """Grows by one whenever `value` changes."""
-        return self._engine.version
-
-    @property
     def offset(self) -> Offset:
         """How far the stream was read."""
         return self._engine.offset
-
-    @property
-    def status(self) -> Status:
-        """How the stream is doing."""
-        return self._engine.status
 
     @property
     def pending(self) -> int:
@@ -96,11 +61,6 @@ class Handle(Generic[S]):
         return self._engine.confirmed.partial
 
     @property
-    def error(self) -> Exception | None:
-        """Why the status is `failed`."""
-        return self._engine.error
-
-    @property
     def client_id(self) -> str:
         """What the ids of own actions begin with."""
         return self._engine.client_id
@@ -113,72 +73,12 @@ class Handle(Generic[S]):
         """
         self._engine.definition.declaration.require_same(declaration)
 
-    async def ready(self) -> Self:
-        """Wait until the stream was read to its tail once; until then `value` is the initial or cached state.
-
-        Raises:
-            DurafoldError: the server refuses to serve the stream (`Unauthorized`, `StreamNotFound` with
-                `create=False` ...). While there is no connection, it waits.
-            ProviderClosed: the provider was closed before.
-        """
-        await self._engine.ready()
-        return self
-
     def snapshot(self) -> Snapshot[S] | None:
         """The confirmed state with its place in the stream, for `HydrationPayload`.
 
         None if some messages could not be folded: then every reader should start from the beginning.
         """
         return take_snapshot(self._engine.confirmed, self._engine.definition.fingerprint)
-
-    def subscribe(self, callback: Callable[[], None], *, progress: bool = False) -> Callable[[], None]:
-        """Call `callback` after every change of `value`.
-
-        It is called without arguments, after the whole change, and never while it runs: a change that a
-        callback makes is announced afterwards. What it raises goes to the provider's `on_error`.
-
-        Args:
-            callback: a plain function.
-            progress: call it also when only `status`, `pending`, `confirmed` or `faults` changed.
-
-        Returns:
-            A function that unsubscribes; it may be called more than once.
-
-        Raises:
-            ConfigurationError: the callback is asynchronous.
-        """
-        if inspect.iscoroutinefunction(callback):
-            raise ConfigurationError(
-                "A callback must be a plain function", hint="Use `async for value in handle.changes()`"
-            )
-        token = object()
-        remove = self._engine.listeners.add(callback, progress=progress)
-
-        def unsubscribe() -> None:
-            self._subscriptions.pop(token, None)
-            remove()
-
-        self._subscriptions[token] = unsubscribe
-        return unsubscribe
-
-    def changes(self) -> AsyncIterator[S]:
-        """The present value, and then each later one; ends when nothing can change any more.
-
-        Who is slow gets the latest value only, and misses those between. Leaving the loop needs no cleaning
-        up.
-        """
-        return Changes(self._engine)
-
-    def close(self) -> None:
-        """Give the handle up: its subscriptions end, and with the last handle of a key its connection.
-
-        What was dispatched is still sent. Closing the provider closes all handles, so this is only for keys
-        that are needed for a while.
-        """
-        for unsubscribe in tuple(self._subscriptions.values()):
-            unsubscribe()
-        release, self._release = self._release, _nothing
-        release()
 
 
 class ServerState(Handle[S]):
@@ -296,28 +196,5 @@ class ServerReducer(Handle[S], Generic[S, A]):
         return self._engine.dispatch(ACTION, payload)
 
 
-class Changes(AsyncIterator[S]):
-    """See `Handle.changes`."""
-
-    def __init__(self, engine: Engine[S]) -> None:
-        self._engine = engine
-        self._version = -1
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> S:
-        while self._version == self._engine.version:
-            if self._engine.has_ended:
-                raise StopAsyncIteration
-            await self._engine.listeners.changed()
-        self._version = self._engine.version
-        return self._engine.view
-
-
 def _steps(path: Path) -> list[str | int]:
     return [path] if isinstance(path, str | int) else list(path)
-
-
-def _nothing() -> None:
-    """There is nothing left to release."""

@@ -47,6 +47,11 @@ class Listeners:
     def __len__(self) -> int:
         return len(self._listeners)
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody would learn of a change."""
+        return bool(self._listeners) or self._changed is not None
+
     def add(self, callback: Callable[[], None], *, progress: bool) -> Callable[[], None]:
         """Subscribe; the returned function unsubscribes and may be called more than once."""
         listener = _Listener(callback, progress)
