@@ -37,6 +37,8 @@ if TYPE_CHECKING:
         load_streams,
     )
     from durafold.provider import Provider
+    from durafold.state.combine import combine_reducers
+    from durafold.state.context import Context
     from durafold.state.outcomes import Reject, UnknownAction
     from durafold.state.reducer import Reducer, reducer, replay, set_state_reducer
     from durafold.state.replica import Fault
@@ -48,6 +50,7 @@ __all__ = [
     "AtomFamily",
     "ConfigurationError",
     "ConflictError",
+    "Context",
     "Derived",
     "Dispatch",
     "DurableStream",
@@ -78,6 +81,7 @@ __all__ = [
     "UnknownAction",
     "atom",
     "atom_family",
+    "combine_reducers",
     "derived",
     "load_stream_with_reducer",
     "load_streams",
@@ -154,6 +158,8 @@ _HOMES: Final = {
         "load_streams",
     ),
     "durafold.provider": ("Provider",),
+    "durafold.state.combine": ("combine_reducers",),
+    "durafold.state.context": ("Context",),
     "durafold.state.outcomes": (
         "Reject",
         "UnknownAction",

@@ -7,7 +7,7 @@ from importlib import import_module
 
 import pytest
 
-MODULES = ["durafold.atoms", "durafold.computed"]
+MODULES = ["durafold.atoms", "durafold.computed", "durafold.state.combine", "durafold.state.context"]
 
 
 @pytest.mark.parametrize("name", MODULES)

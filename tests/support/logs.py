@@ -27,6 +27,8 @@ class Line:
     payload: Any
     id: Id | None = None
     if_revision: int | None = None
+    ts_ms: int | None = None
+    seed: str | None = None
 
 
 def line(kind: str, payload: Any, id: str | None = None, if_revision: int | None = None) -> Line:  # noqa: A002

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, TypeVar, cast
 
@@ -207,8 +208,11 @@ class Engine(Generic[S]):
             StreamClosed: the stream takes no more actions.
             ProviderClosed: the provider was closed.
         """
-        shown = Envelope(kind, payload, ActionId(self.client_id, 0))
-        return self._show(kind, payload, None, lambda state: self.definition.step(state, shown))
+        seed = secrets.token_hex(8) if self.definition.needs_seed else None
+        identity, now_ms = ActionId(self.client_id, 0), int(self._options.clock() * 1000)
+        shown = Envelope(kind, payload, identity, ts_ms=now_ms, seed=seed)
+        write = self._new_write(kind, payload, now_ms=now_ms, seed=seed)
+        return self._show(write, lambda state: self.definition.step(state, shown))
 
     def update(self, function: Callable[[S], S]) -> Dispatch[S]:
         """Show what a function makes of the value, and send it so that no other write is lost.
@@ -217,22 +221,30 @@ class Engine(Generic[S]):
             StreamClosed: as for `dispatch`.
             ProviderClosed: as for `dispatch`.
         """
-        states = self.definition.states
-        return self._show(SET, None, function, lambda state: states.parse(self._run(function, state)))
+        states, now_ms = self.definition.states, int(self._options.clock() * 1000)
+        write = self._new_write(SET, None, now_ms=now_ms, function=function)
+        return self._show(write, lambda state: states.parse(self._run(function, state)))
 
-    def _show(
-        self, kind: str, payload: Any, function: Callable[[S], S] | None, effect: Callable[[S], S]
-    ) -> Dispatch[S]:
+    def _new_write(
+        self,
+        kind: str,
+        payload: Any,
+        *,
+        now_ms: int,
+        function: Callable[[S], S] | None = None,
+        seed: str | None = None,
+    ) -> Write[S]:
         self._require_open()
         self._tickets += 1
-        dispatch: Dispatch[S] = Dispatch(self.report)
-        now_ms = int(self._options.clock() * 1000)
+        return Write(self._tickets, Dispatch(self.report), kind, payload, function, now_ms, seed)
+
+    def _show(self, write: Write[S], effect: Callable[[S], S]) -> Dispatch[S]:
         before = self._replica
-        self._replica = transitions.optimistic(before, self._tickets, effect)
-        self._writer.writes.add(Write(self._tickets, dispatch, kind, payload, function, now_ms))
+        self._replica = transitions.optimistic(before, write.ticket, effect)
+        self._writer.writes.add(write)
         self._writer.send()
         self._announce(before)
-        return dispatch
+        return write.dispatch
 
     def _require_open(self) -> None:
         if self._is_closed:

@@ -17,6 +17,7 @@ from durafold.state.reducer import (
     action_step,
     actions_of,
     name_of,
+    needs_context,
     set_state_reducer,
     set_state_step,
     strict_step,
@@ -84,6 +85,7 @@ class Definition(Generic[S]):
         actions: how actions travel; plain JSON for shared values.
         states: how states travel.
         fingerprint: of all this, for caches.
+        needs_seed: the reducer asks for chance, so that every action carries some.
     """
 
     declaration: Declaration[S]
@@ -91,6 +93,7 @@ class Definition(Generic[S]):
     actions: Model
     states: Model
     fingerprint: str
+    needs_seed: bool = False
 
     @property
     def key(self) -> str:
@@ -126,6 +129,7 @@ def define(declaration: Declaration[S], *, strict: bool = False) -> Definition[S
         actions=actions,
         states=states,
         fingerprint=fingerprint(declaration.reducer, actions, states, declaration.initial),
+        needs_seed=needs_context(declaration.reducer),
     )
 
 

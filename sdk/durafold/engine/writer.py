@@ -207,6 +207,7 @@ class Writer(Generic[S]):
             if_revision=None if function is None else self._owner.revision,
             ts_ms=write.ts_ms,
             by=self._by,
+            seed=write.seed,
         )
         self.counter += 1
         write.id = identity

@@ -26,6 +26,7 @@ class Write(Generic[S]):
         payload: of its message, unless it is a functional update.
         function: of a functional update, which is sent as compare-and-set of the value it gives.
         ts_ms: when it was dispatched, milliseconds since 1970.
+        seed: chance for the reducer, if it asks for it.
         id: its identity in the log, once it has one.
         message: what is sent, once it has an identity.
         conflicts: how many compare-and-sets it lost.
@@ -39,6 +40,7 @@ class Write(Generic[S]):
     payload: Any
     function: Callable[[S], S] | None
     ts_ms: int
+    seed: str | None = None
     id: ActionId | None = None
     message: dict[str, Any] | None = None
     conflicts: int = 0

@@ -25,7 +25,7 @@ class UnresolvedModel(TypeError):
     """A reducer's annotation, or a type given as model, cannot be turned into a model."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Model:
     """How values of one type travel as JSON.
 
@@ -34,6 +34,11 @@ class Model:
     """
 
     adapter: TypeAdapter[Any] | None = None
+
+    @property
+    def reads_as_it_is(self) -> bool:
+        """Whether `parse` gives back what it is given."""
+        return self.adapter is None
 
     def parse(self, value: Any) -> Any:
         """JSON value → value of the type.
@@ -142,6 +147,8 @@ def _resolve(function: Callable[..., Any], parameter: str) -> Any:
 
 
 def _model(declared: Any) -> Model:
+    if isinstance(declared, Model):
+        return declared
     if isinstance(declared, TypeAdapter):
         return Model(declared)
     try:

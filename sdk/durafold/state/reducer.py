@@ -12,10 +12,12 @@ stranger appends can stop a reader.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast, overload
 
+from durafold.state.context import Context, context_of, takes_context
+from durafold.state.draft import with_draft
 from durafold.state.models import PLAIN, Model, action_model
 from durafold.state.ops import apply_op
 from durafold.state.outcomes import APPLIED, CONFLICT, ImpureReducer, Outcome, Reject, UnknownAction
@@ -30,11 +32,14 @@ __all__ = [
     "actions_of",
     "fold",
     "name_of",
+    "needs_context",
     "reducer",
     "replay",
+    "run_reducer",
     "set_state_reducer",
     "set_state_step",
     "strict_step",
+    "upcast",
     "version_of",
 ]
 
@@ -65,6 +70,10 @@ class Message(Protocol):
     def id(self) -> MessageId | None: ...
     @property
     def if_revision(self) -> int | None: ...
+    @property
+    def ts_ms(self) -> int | None: ...
+    @property
+    def seed(self) -> str | None: ...
 
 
 Step: TypeAlias = Callable[[S, Message], S]
@@ -101,18 +110,35 @@ def action_step(
             the action.
     """
 
+    run = _runner(reducer, model)
+
     def step(state: S, message: Message) -> S:
         if message.kind != "action":
             raise UnknownAction(f"a reducer takes messages of type 'action', not {message.kind!r}")
         payload = message.payload
         if unwrap is not None and message.id is None:
             payload = unwrap(payload)
-        after = reducer(state, model.parse(payload))
+        after: S = run(state, payload, message)
         if after is None and state is not None:
             raise TypeError("the reducer returned None; return the state, changed or not")
         return after
 
     return step
+
+
+def _runner(reducer: Callable[..., Any], model: Model) -> Callable[[Any, Any, Message], Any]:
+    """How to call a reducer with the payload of a message: found out once, to be quick."""
+    parse = model.parse
+    if isinstance(reducer, DeclaredReducer) and reducer.upcasters:
+        return lambda state, payload, message: run_reducer(
+            reducer, state, parse(upcast(reducer, payload)), context_of(message)
+        )
+    if needs_context(reducer):
+        return lambda state, payload, message: reducer(state, parse(payload), context_of(message))
+    function = reducer.function if isinstance(reducer, DeclaredReducer) and reducer.is_plain else reducer
+    if model.reads_as_it_is:
+        return lambda state, payload, _: function(state, payload)
+    return lambda state, payload, _: function(state, parse(payload))
 
 
 def set_state_step(model: Model = PLAIN) -> Step[Any]:
@@ -163,6 +189,8 @@ class _Bare:
     kind: str = "action"
     id: MessageId | None = None
     if_revision: int | None = None
+    ts_ms: int | None = None
+    seed: str | None = None
 
 
 _plain_set_state = set_state_step()
@@ -201,9 +229,9 @@ def replay(reducer: Reducer[S, A], initial: S, actions: Iterable[A]) -> S:
         assert replay(todo_reducer, Todos(), [Add(text="milk"), Toggle(id=1)]).todos[0].done
     """
     state = initial
-    for action in actions:
+    for index, action in enumerate(actions):
         try:
-            state = reducer(state, action)
+            state = run_reducer(reducer, state, action, Context(0, f"replay:{index}"))
         except Reject:
             continue
     return state
@@ -211,44 +239,119 @@ def replay(reducer: Reducer[S, A], initial: S, actions: Iterable[A]) -> S:
 
 @dataclass(frozen=True)
 class DeclaredReducer(Generic[S, A]):
-    """A reducer with its name, version and actions declared beside it, made by `@reducer`; still callable.
+    """A reducer with what belongs to it declared beside it, made by `@reducer`; still callable.
 
     Attributes:
-        function: the function itself.
+        function: the function itself: `(state, action)`, or `(state, action, ctx)`.
         name: what identifies it in caches.
         version: to be raised when its meaning changes, so that cached states of the old one are not used.
         actions: type of its actions, or None to take it from the annotation.
+        upcasters: by type of action, what makes a payload of an older form one of the present form.
+        inverse: what undoes an action, given the state before it.
+        guard: why an action is refused, if it is.
+        draft: the function changes a draft of the state.
+        with_context: the function takes a `Context`.
     """
 
-    function: Reducer[S, A]
+    function: Callable[..., Any]
     name: str
     version: str = "1"
     actions: Any = None
+    upcasters: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = field(default_factory=dict)
+    inverse: Callable[[S, A], A | Sequence[A] | None] | None = None
+    guard: Callable[[S, A], str | None] | None = None
+    draft: bool = False
+    with_context: bool = field(init=False, default=False)
 
-    def __call__(self, state: S, action: A, /) -> S:
-        return self.function(state, action)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "with_context", takes_context(self.function))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether calling the function itself does all there is to do."""
+        return not (self.draft or self.guard or self.with_context)
+
+    def __call__(self, state: S, action: A, ctx: Context | None = None, /) -> S:
+        """Fold one action. Without `ctx`, a reducer that takes one gets that of time 0 and no seed."""
+        if self.guard is not None and (reason := self.guard(state, action)) is not None:
+            raise Reject(reason)
+        arguments = (action, ctx or Context(0, "")) if self.with_context else (action,)
+        if self.draft:
+            return cast("S", with_draft(self.function, state, *arguments))
+        return cast("S", self.function(state, *arguments))
+
+
+class Declare(Protocol):
+    """What `@reducer(...)` is: it takes the function and gives the declared reducer."""
+
+    @overload
+    def __call__(self, function: Callable[[S, A], S], /) -> DeclaredReducer[S, A]: ...
+    @overload
+    def __call__(self, function: Callable[[S, A], None], /) -> DeclaredReducer[S, A]: ...
+    @overload
+    def __call__(self, function: Callable[[S, A, Context], S], /) -> DeclaredReducer[S, A]: ...
+    @overload
+    def __call__(self, function: Callable[[S, A, Context], None], /) -> DeclaredReducer[S, A]: ...
 
 
 def reducer(
-    actions: Any = None, *, version: str = "1", name: str | None = None
-) -> Callable[[Reducer[S, A]], DeclaredReducer[S, A]]:
-    """Declare a reducer's actions and version beside it; optional, plain functions work too.
+    actions: Any = None,
+    *,
+    version: str = "1",
+    name: str | None = None,
+    upcasters: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
+    inverse: Callable[[Any, Any], Any] | None = None,
+    guard: Callable[[Any, Any], str | None] | None = None,
+    draft: bool = False,
+) -> Declare:
+    """Declare what belongs to a reducer beside it; optional, plain functions work too.
 
     Args:
         actions: type of the actions: a pydantic discriminated union, a dataclass, a TypedDict.
         version: raise it when the reducer's meaning changes: cached states are then computed anew.
         name: what identifies it in caches; its module and name by default.
+        upcasters: by `type` of action, a function from a payload of any older form to the present form, for
+            logs that hold both. One in the present form must come back as it is.
+        inverse: `(state before, action) -> action` (or several, or None) that undoes it: see
+            `ServerReducer.undo`.
+        guard: `(state, action) -> reason or None`: an action with a reason is refused as by `Reject(reason)`.
+        draft: the function changes a draft of the state and returns nothing: for big states.
+
+    A function with a third parameter gets a `Context` there: time, ids and random numbers that are the same
+    on every replica.
 
     Example::
 
-        @reducer(TodoAction, version="2")
+        @reducer(TodoAction, version="2", upcasters={"add": rename_title})
         def todos(state: Todos, action: TodoAction) -> Todos: ...
     """
 
-    def declare(function: Reducer[S, A]) -> DeclaredReducer[S, A]:
-        return DeclaredReducer(function, name or name_of(function), version, actions)
+    def declare(function: Callable[..., Any]) -> DeclaredReducer[Any, Any]:
+        return DeclaredReducer(
+            function, name or name_of(function), version, actions, upcasters or {}, inverse, guard, draft
+        )
 
     return declare
+
+
+def needs_context(reducer: Callable[..., Any]) -> bool:
+    """Whether a reducer takes a `Context`."""
+    return reducer.with_context if isinstance(reducer, DeclaredReducer) else takes_context(reducer)
+
+
+def run_reducer(reducer: Callable[..., Any], state: Any, action: Any, ctx: Context) -> Any:
+    """Call a reducer, with the context if it takes one."""
+    return reducer(state, action, ctx) if needs_context(reducer) else reducer(state, action)
+
+
+def upcast(reducer: Callable[..., Any], payload: Any) -> Any:
+    """A payload of an older form in the present one, if the reducer declares how; the given one is kept."""
+    if isinstance(reducer, DeclaredReducer) and reducer.upcasters and isinstance(payload, dict):
+        kind = payload.get("type")
+        upcaster = reducer.upcasters.get(kind) if isinstance(kind, str) else None
+        if upcaster is not None:
+            return upcaster(dict(payload))
+    return payload
 
 
 def name_of(reducer: Callable[..., Any]) -> str:

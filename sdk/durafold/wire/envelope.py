@@ -7,7 +7,8 @@
     {"type": "op",     "payload": ["increment", 1],  "meta": {"id": "k3f9:19", "v": 1}}
 
 `meta` holds `id` (client id and its counter), `v` (version of this form), and, if given, `ts`
-(milliseconds since 1970 by the sender's clock), `by` (who), `if_revision` (compare-and-set). A JSON message
+(milliseconds since 1970 by the sender's clock), `by` (who), `if_revision` (compare-and-set), `seed` (chance
+for reducers that ask for it, drawn once at dispatch). A JSON message
 without this `meta` was written by somebody else: the whole message is then the action, and its place in the
 log its identity.
 """
@@ -48,6 +49,7 @@ class Envelope:
         ts_ms: sender's clock, milliseconds since 1970.
         by: who dispatched it, as the sender says.
         version: version of this form.
+        seed: what chance is made of, for reducers that ask for it.
     """
 
     kind: str
@@ -57,6 +59,7 @@ class Envelope:
     ts_ms: int | None = None
     by: str | None = None
     version: int = ENVELOPE_VERSION
+    seed: str | None = None
 
 
 def parse_action_id(text: str) -> ActionId | None:
@@ -76,6 +79,8 @@ def to_message(envelope: Envelope) -> dict[str, Any]:
         meta["ts"] = envelope.ts_ms
     if envelope.by is not None:
         meta["by"] = envelope.by
+    if envelope.seed is not None:
+        meta["seed"] = envelope.seed
     return {"type": envelope.kind, "payload": envelope.payload, "meta": meta}
 
 
@@ -97,6 +102,7 @@ def from_message(message: Any) -> Envelope:
                     ts_ms=_integer(meta.get("ts")),
                     by=meta["by"] if isinstance(meta.get("by"), str) else None,
                     version=_integer(meta.get("v")) or ENVELOPE_VERSION,
+                    seed=meta["seed"] if isinstance(meta.get("seed"), str) else None,
                 )
     return Envelope(kind=ACTION, payload=message)
 

@@ -12,6 +12,8 @@ from pydantic import BaseModel
 from durafold.client import DurableStream
 from durafold.errors import ActionRejected, ConfigurationError, InvalidAction, StateError, StreamClosed
 from durafold.provider import Provider
+from durafold.state.context import Context
+from durafold.state.reducer import reducer
 from support.server import ServerProcess
 from support.todos import Add, Break, Finish, Todos, todo_reducer
 from support.waiting import PATIENCE_S, eventually
@@ -641,3 +643,26 @@ async def _count_to_five(url: str, key: str) -> None:
         dispatches = [count.set(lambda value: value + 1) for _ in range(5)]
         for dispatch in dispatches:
             await dispatch
+
+
+# ---- chance ----
+
+
+@reducer()
+def _draws(state: list[str], action: str, ctx: Context) -> list[str]:
+    return [*state, f"{action} {ctx.uuid()} {ctx.integer(1, 6)} {ctx.ts_ms}"]
+
+
+async def test_ids_and_dice_of_a_reducer_are_the_same_for_everybody_from_the_first_moment(
+    server: ServerProcess, key: str
+) -> None:
+    async with Provider(server.url, strict=True) as mine, Provider(server.url, strict=True) as yours:
+        ours = mine.server_reducer(_draws, list[str](), key)
+        theirs = yours.server_reducer(_draws, list[str](), key)
+
+        dispatch = ours.dispatch("a")
+        shown = ours.value
+
+        assert await dispatch == shown
+        await eventually(lambda: theirs.value == shown)
+        assert await ours.dispatch("a") != [*shown, *shown]

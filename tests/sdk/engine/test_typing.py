@@ -12,6 +12,7 @@ from typing import Any, assert_type
 import pytest
 
 from durafold import (
+    Context,
     Dispatch,
     LoadedState,
     Provider,
@@ -104,3 +105,21 @@ async def test_awaiting_a_dispatch_gives_the_state() -> None:
         assert_type(await todos.dispatch(Add(text="milk")), Todos)
 
     assert [increment.__name__, add.__name__] == ["increment", "add"]
+
+
+@reducer(draft=True)
+def marks(state: dict[str, bool], action: str) -> None:
+    state[action] = True
+
+
+@reducer(version="3")
+def dice(state: int, action: str, ctx: Context) -> int:
+    return ctx.integer(1, 6)
+
+
+async def test_declared_reducers_keep_their_types() -> None:
+    async with nowhere() as party:
+        assert_type(
+            party.server_reducer(marks, dict[str, bool](), "marks"), ServerReducer[dict[str, bool], str]
+        )
+        assert_type(party.server_reducer(dice, 1, "dice"), ServerReducer[int, str])

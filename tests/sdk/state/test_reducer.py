@@ -302,3 +302,36 @@ def test_actions_annotated_with_the_standard_typed_dict_can_be_dispatched() -> N
     jump.__annotations__["action"] = Jump
 
     assert action_model(jump).dump({"height": 2}) == {"height": 2}
+
+
+# ---- what is declared beside a reducer ----
+
+
+def renamed(old: dict[str, Any]) -> dict[str, Any]:
+    return {"text": old.pop("title"), **old} if "title" in old else old
+
+
+@reducer(TodoAction, upcasters={"add": renamed})
+def texts(state: list[str], action: TodoAction) -> list[str]:
+    return [*state, action.text] if isinstance(action, Add) else state
+
+
+def test_older_forms_of_an_action_are_read_as_the_present_one() -> None:
+    run = action_step(texts, actions_of(texts))
+    old = {"type": "add", "title": "old"}
+
+    state = run(run([], action(old)), action({"type": "add", "text": "new"}))
+
+    assert state == ["old", "new"]
+    assert old == {"type": "add", "title": "old"}
+
+
+def test_a_guard_refuses_before_the_reducer_runs() -> None:
+    @reducer(guard=lambda state, by: "too much" if by > 10 else None)
+    def total(state: int, by: int) -> int:
+        return state + by
+
+    assert total(1, 2) == 3
+    with pytest.raises(Reject, match="too much"):
+        total(1, 11)
+    assert fold(action_step(total), 1, action(11), 0)[1].verdict == "rejected"
