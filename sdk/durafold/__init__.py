@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from durafold.atoms import Atom, AtomFamily, ReducerAtom, atom, atom_family, reducer_atom
-    from durafold.cache import MemoryStateCache, StateCache, ssr_state_cache
+    from durafold.cache import MemoryStateCache, SqliteStateCache, StateCache, ssr_state_cache
     from durafold.client import DurableStream, IdempotentProducer
     from durafold.computed import Derived, Get, derived, select
     from durafold.engine import Dispatch, Reading, ServerReducer, ServerState, Status, StreamReset
@@ -72,6 +72,7 @@ __all__ = [
     "ServerReducer",
     "ServerRefused",
     "ServerState",
+    "SqliteStateCache",
     "StateCache",
     "Status",
     "StreamClosed",
@@ -109,6 +110,7 @@ _HOMES: Final = {
     ),
     "durafold.cache": (
         "MemoryStateCache",
+        "SqliteStateCache",
         "StateCache",
         "ssr_state_cache",
     ),

@@ -7,8 +7,11 @@ states and offsets: nothing flashes, and nothing is fetched twice.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Awaitable, Mapping, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from types import TracebackType
@@ -38,9 +41,13 @@ __all__ = [
 ]
 
 S = TypeVar("S")
+T = TypeVar("T")
+
+_logger: Final = logging.getLogger("durafold")
 
 _MAX_CONCURRENT_LOADS: Final = 16
 _PAYLOAD_VERSION: Final = 1
+_MIN_SECRET_BYTES: Final = 16
 
 
 @dataclass(frozen=True)
@@ -241,24 +248,35 @@ async def _load_all(
 async def _load(source: _Source, definition: Definition[S], *, use_cache: bool) -> LoadedState[S]:
     if not use_cache or source.cache_scope is None:
         return await _fetch(source, definition, None)
-    key = CacheKey(source.base_url, definition.key, definition.fingerprint, source.cache_scope)
+    key = CacheKey(
+        source.base_url, definition.key, definition.fingerprint, source.cache_scope, definition.states
+    )
     return await once_at_a_time((id(source.cache), key), lambda: _load_cached(source, definition, key))
 
 
 async def _load_cached(source: _Source, definition: Definition[S], key: CacheKey) -> LoadedState[S]:
-    cached = await source.cache.load(key)
+    cached = await _unless_broken(source.cache.load(key))
     try:
         loaded = await _fetch(source, definition, cached)
     except (StreamNotFound, StreamGone, BadRequest):
         if cached is None:
             raise
         # The stream was deleted, and perhaps made anew: the offset means nothing there.
-        await source.cache.drop(key)
+        await _unless_broken(source.cache.drop(key))
         loaded = await _fetch(source, definition, None)
     snapshot = take_snapshot(loaded.confirmed, definition.fingerprint)
     if snapshot is not None and (cached is None or snapshot.offset != cached.offset):
-        await source.cache.save(key, snapshot)
+        await _unless_broken(source.cache.save(key, snapshot))
     return loaded
+
+
+async def _unless_broken(work: Awaitable[T]) -> T | None:
+    """What a cache does; a broken one costs time, nothing else."""
+    try:
+        return await work
+    except Exception as error:
+        _logger.warning("The state cache fails: %s", error, exc_info=error)
+        return None
 
 
 async def _fetch(source: _Source, definition: Definition[S], cached: Snapshot[S] | None) -> LoadedState[S]:
@@ -301,32 +319,49 @@ class HydrationPayload:
     def __contains__(self, path: str) -> bool:
         return path in self.loaded or path in self._received
 
-    def dump(self) -> str:
+    def dump(self, *, secret: bytes | None = None) -> str:
         """The payload as JSON text, which may stand in a script element of a page.
 
         Streams with messages that could not be folded are left out: who receives the payload reads those
         from the start.
 
+        Args:
+            secret: at least 16 bytes to sign the text with (HMAC-SHA256), so that a receiver with the same
+                secret takes no states that somebody else made up.
+
         Raises:
-            ConfigurationError: a state has no JSON form from which it could be made again.
+            ConfigurationError: a state has no JSON form from which it could be made again, or the secret is
+                too short.
         """
         streams = dict(self._received)
         for path, state in self.loaded.items():
             snapshot = take_snapshot(state.confirmed, state.definition.fingerprint)
             if snapshot is not None:
                 streams[path] = _dumped(snapshot, state.definition)
-        text = json.dumps({"v": _PAYLOAD_VERSION, "streams": streams}, separators=(",", ":"))
-        return text.replace("<", "\\u003c")
+        payload: dict[str, Any] = {"v": _PAYLOAD_VERSION, "streams": streams}
+        if secret is not None:
+            payload["mac"] = _signature(streams, secret)
+        return json.dumps(payload, separators=(",", ":")).replace("<", "\\u003c")
 
     @classmethod
-    def load(cls, text: str) -> Self:
-        """A payload from the text that `dump` made. Text of any other form gives an empty payload."""
+    def load(cls, text: str, *, secret: bytes | None = None) -> Self:
+        """A payload from the text that `dump` made. Text of any other form gives an empty payload.
+
+        Args:
+            text: what `dump` gave.
+            secret: take only what was signed with it; the rest counts as text of another form.
+
+        Raises:
+            ConfigurationError: the secret is too short.
+        """
         try:
             payload = json.loads(text)
             is_ours = payload["v"] == _PAYLOAD_VERSION and isinstance(payload["streams"], dict)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return cls({})
-        return cls({}, payload["streams"] if is_ours else {})
+        if not is_ours or (secret is not None and not _is_signed(payload, secret)):
+            return cls({})
+        return cls({}, payload["streams"])
 
     def confirmed(self, definition: Definition[S]) -> Confirmed[S] | None:
         """The state to start with, or None if the payload has none that was folded in the same way."""
@@ -338,6 +373,21 @@ class HydrationPayload:
         if snapshot is None or snapshot.fingerprint != definition.fingerprint:
             return None
         return restore(snapshot)
+
+
+def _signature(streams: Mapping[str, Any], secret: bytes) -> str:
+    if len(secret) < _MIN_SECRET_BYTES:
+        raise ConfigurationError(
+            f"A secret of {len(secret)} bytes is too short", hint="Use secrets.token_bytes(32), and keep it"
+        )
+    text = json.dumps(streams, sort_keys=True, separators=(",", ":"))
+    return hmac.new(secret, b"durafold hydration\n" + text.encode(), hashlib.sha256).hexdigest()
+
+
+def _is_signed(payload: Mapping[str, Any], secret: bytes) -> bool:
+    given = payload.get("mac")
+    expected = _signature(payload["streams"], secret)
+    return isinstance(given, str) and hmac.compare_digest(given.encode(), expected.encode())
 
 
 def _dumped(snapshot: Snapshot[Any], definition: Definition[Any]) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class Engine(Generic[S]):
         self._reader = Reader(stream, self, create=options.create, live=options.live)
         self._writer: Writer[S] = Writer(stream, self, new_client_id=options.new_client_id, by=options.by)
         self._cache_key = CacheKey(
-            base_url, definition.key, definition.fingerprint, options.cache_scope or ""
+            base_url, definition.key, definition.fingerprint, options.cache_scope or "", definition.states
         )
         self._cache = options.cache if options.cache_scope is not None else None
         self._tasks: TaskGroup | None = None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from durafold.cache import MemoryStateCache, ssr_state_cache
+from durafold.cache import MemoryStateCache, SqliteStateCache, ssr_state_cache
 from durafold.client import DurableStream
 from durafold.errors import ConfigurationError, ConnectFailed
 from durafold.hooks import use_server_state
@@ -351,3 +353,61 @@ def _count(state: int, action: Any) -> int:
 
 def _by_number(state: dict[int, bool], action: int) -> dict[int, bool]:
     return {**state, action: True}
+
+
+# ---- signatures ----
+
+SECRET = b"0123456789abcdef"
+
+
+async def _dumped(server: ServerProcess, key: str) -> str:
+    async with Provider(server.url) as party:
+        await party.server_state(0, key).set(5)
+    payload = await load_streams(
+        server.url, [StreamSpec(key, set_state_reducer, 0)], cache=MemoryStateCache()
+    )
+    return payload.dump(secret=SECRET)
+
+
+async def test_a_signed_payload_is_taken_with_the_same_secret(server: ServerProcess, key: str) -> None:
+    text = await _dumped(server, key)
+
+    assert HydrationPayload.load(text, secret=SECRET)[key] == 5
+    assert HydrationPayload.load(text)[key] == 5
+
+
+@pytest.mark.parametrize("forge", ["state", "mac", "no mac", "secret"])
+async def test_a_payload_that_somebody_else_made_up_is_an_empty_one(
+    server: ServerProcess, key: str, forge: str
+) -> None:
+    payload = json.loads(await _dumped(server, key))
+    changes = {
+        "state": lambda: payload["streams"][key].update(state=6),
+        "mac": lambda: payload.update(mac="0" * 64),
+        "no mac": lambda: payload.pop("mac"),
+        "secret": lambda: None,
+    }
+    changes[forge]()
+    secret = b"another secret of it" if forge == "secret" else SECRET
+
+    assert key not in HydrationPayload.load(json.dumps(payload), secret=secret)
+
+
+def test_a_secret_that_could_be_guessed_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="too short"):
+        HydrationPayload({}).dump(secret=b"short")
+
+
+async def test_a_broken_cache_costs_a_load_time_and_nothing_else(
+    server: ServerProcess, key: str, tmp_path: Path
+) -> None:
+    async with Provider(server.url) as party:
+        await party.server_state(0, key).set(5)
+    file = tmp_path / "cache.db"
+    file.write_text("this is no database, however long one looks at it" * 100)
+
+    loaded = await load_stream_with_reducer(
+        server.url, key, set_state_reducer, 0, cache=SqliteStateCache(file)
+    )
+
+    assert loaded.state == 5

@@ -1,4 +1,4 @@
-"""Caches of confirmed states, so that only what is new has to be fetched and folded.
+"""What a cache of confirmed states is, and the one in memory.
 
 An entry is a snapshot: state, offset, revision, de-duplication marks. Its key names the stream, what folded
 it (the fingerprint: another reducer or version simply finds nothing), and whose it is (the scope: with
@@ -14,7 +14,7 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar, cast
 
 import anyio
@@ -22,6 +22,7 @@ from anyio.lowlevel import RunVar
 from pydantic_core import to_json
 
 from durafold.client import Headers, Params
+from durafold.state.models import PLAIN, Model
 from durafold.state.snapshot import Snapshot
 
 __all__ = [
@@ -49,12 +50,14 @@ class CacheKey:
         path: the stream's key.
         fingerprint: of the reducer and its types.
         scope: whose state it is; empty for everybody's.
+        states: how the state travels as JSON, for caches outside the process; not part of the identity.
     """
 
     base_url: str
     path: str
     fingerprint: str
     scope: str
+    states: Model = field(default=PLAIN, compare=False, repr=False)
 
 
 class StateCache(Protocol):
