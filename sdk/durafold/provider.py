@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
 from weakref import WeakKeyDictionary
@@ -38,6 +39,7 @@ from durafold.engine import (
 )
 from durafold.errors import ConfigurationError, ProviderClosed
 from durafold.hydrate import hydrated_state
+from durafold.outbox import Outbox
 from durafold.state.reducer import Reducer, set_state_reducer
 from durafold.wire.names import JSON_CONTENT_TYPE
 
@@ -105,6 +107,9 @@ class Provider:
         settings: timeouts and limits of the client.
         cache: where confirmed states are kept, to start from when a key is opened again.
         cache_scope: whose states these are; needed if `headers` or `params` contain functions.
+        outbox: a file where actions are kept until they have come back: what a process that was killed had
+            dispatched is sent, once, by the next one that opens the key. Every process needs a file of its
+            own. Functions given to `set` are kept once they were computed.
         live: how to wait for new data.
         create: create streams that do not exist.
         by: who dispatches, put into every action for others to see.
@@ -142,6 +147,7 @@ class Provider:
         settings: ClientSettings = DEFAULT_SETTINGS,
         cache: StateCache | None = None,
         cache_scope: str | None = None,
+        outbox: str | Path | None = None,
         live: LiveChoice = "auto",
         create: bool = True,
         by: str | None = None,
@@ -174,6 +180,7 @@ class Provider:
             on_notice=on_notice or _log_notice,
             clock=clock,
         )
+        self._outbox = Outbox(outbox) if outbox is not None else None
         self._transport = transport or Transport()
         self._owns_transport = transport is None
         self._make_stream = partial(
@@ -266,7 +273,7 @@ class Provider:
 
     def _use(self, declaration: Declaration[S]) -> _Shared[S]:
         tasks = self._require_open()
-        shared = self._shared.get(declaration.key)
+        shared = self._shared.get(declaration.key) or self._revived(declaration.key)
         if shared is None:
             shared = self._shared[declaration.key] = _Shared(self._engine(declaration))
             tasks.start_soon(shared.engine.run, name=f"durafold {declaration.key}")
@@ -275,11 +282,25 @@ class Provider:
         shared.users += 1
         return shared
 
+    def _revived(self, key: str) -> _Shared[Any] | None:
+        """With an outbox, an engine that is about to end goes on: two would be the same client."""
+        ending = [engine for engine in self._retired if engine.definition.key == key and self._outbox]
+        for engine in ending:
+            self._retired.discard(engine)
+            self._shared[key] = _Shared(engine)
+        return self._shared.get(key)
+
     def _engine(self, declaration: Declaration[S]) -> Engine[S]:
         definition = define(declaration, strict=self._options.strict)
         stream = self._make_stream(stream_url(self.url, declaration.key))
+        scope = self._options.cache_scope or ""
         return Engine(
-            definition, stream, self._options, base_url=self.url, hydrated=hydrated_state(definition)
+            definition,
+            stream,
+            self._options,
+            base_url=self.url,
+            hydrated=hydrated_state(definition),
+            outbox=self._outbox.of(self.url, scope, declaration.key) if self._outbox else None,
         )
 
     def _require_open(self) -> TaskGroup:
@@ -302,8 +323,9 @@ class Provider:
     async def _retire(self, engine: Engine[Any]) -> None:
         with anyio.move_on_after(self._close_timeout_s):
             await engine.flushed()
-        engine.stop()
-        self._retired.discard(engine)
+        if engine in self._retired:
+            engine.stop()
+            self._retired.discard(engine)
 
     # ---- what else belongs to it ----
 
@@ -377,6 +399,8 @@ class Provider:
     async def __aenter__(self) -> Self:
         if self._tasks is not None:
             raise ConfigurationError("A provider can be opened only once", hint="Make a new one")
+        if self._outbox is not None:
+            self._outbox.open()
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._ambient = _ambient.set(self)
@@ -396,6 +420,8 @@ class Provider:
             else:
                 await self._tasks.__aexit__(None, None, None)
         finally:
+            if self._outbox is not None:
+                self._outbox.close()
             await self._close_transport()
         if reason is not None and reason is not exc:
             raise reason

@@ -39,6 +39,7 @@ from durafold.errors import (
     StateError,
     StreamClosed,
 )
+from durafold.outbox import KeyOutbox, Resumed
 from durafold.state import replica as transitions
 from durafold.state.json_values import NotJson
 from durafold.state.outcomes import Outcome, Reject
@@ -65,6 +66,7 @@ class Engine(Generic[S]):
         options: settings that all engines of a provider share.
         base_url: where the server's streams are, for cache keys.
         hydrated: a state to start with.
+        outbox: where own actions are kept beside, to outlive the process.
 
     Attributes:
         definition: as given.
@@ -80,6 +82,7 @@ class Engine(Generic[S]):
         *,
         base_url: str,
         hydrated: Confirmed[S] | None = None,
+        outbox: KeyOutbox | None = None,
     ) -> None:
         self.definition = definition
         self.listeners = Listeners(self.report)
@@ -87,7 +90,9 @@ class Engine(Generic[S]):
         self._options = options
         self._replica: Replica[S] = transitions.new_replica(hydrated or Confirmed(definition.initial))
         self._reader = Reader(stream, self, create=options.create, live=options.live)
-        self._writer: Writer[S] = Writer(stream, self, new_client_id=options.new_client_id, by=options.by)
+        self._writer: Writer[S] = Writer(
+            stream, self, new_client_id=options.new_client_id, by=options.by, outbox=outbox
+        )
         self._cache_key = CacheKey(
             base_url, definition.key, definition.fingerprint, options.cache_scope or "", definition.states
         )
@@ -104,6 +109,8 @@ class Engine(Generic[S]):
         self._has_ended = False
         self._crash: Exception | None = None
         self._pristine: tuple[Any, Any] = (None, None)
+        if outbox is not None:
+            self._resume(outbox.resume())
         self._keep_pristine()
 
     # ---- reading ----
@@ -212,7 +219,7 @@ class Engine(Generic[S]):
         identity, now_ms = ActionId(self.client_id, 0), int(self._options.clock() * 1000)
         shown = Envelope(kind, payload, identity, ts_ms=now_ms, seed=seed)
         write = self._new_write(kind, payload, now_ms=now_ms, seed=seed)
-        return self._show(write, lambda state: self.definition.step(state, shown))
+        return self._show(write, self._effect(shown))
 
     def update(self, function: Callable[[S], S]) -> Dispatch[S]:
         """Show what a function makes of the value, and send it so that no other write is lost.
@@ -240,11 +247,46 @@ class Engine(Generic[S]):
 
     def _show(self, write: Write[S], effect: Callable[[S], S]) -> Dispatch[S]:
         before = self._replica
-        self._replica = transitions.optimistic(before, write.ticket, effect)
         self._writer.writes.add(write)
+        self._replica = transitions.optimistic(before, write.ticket, effect)
         self._writer.send()
         self._announce(before)
         return write.dispatch
+
+    def _resume(self, resumed: Resumed | None) -> None:
+        """Show what an earlier process dispatched, to be sent again unless it has come back."""
+        if resumed is None:
+            self._writer.note_identity()
+            return
+        self._writer.resume(resumed)
+        for saved in resumed.writes:
+            write = Write[S](
+                saved.ticket, Dispatch(self.report), saved.kind, saved.payload, None, saved.ts_ms, saved.seed
+            )
+            write.if_revision = saved.if_revision
+            identity = ActionId(resumed.client_id, saved.n) if saved.n is not None else None
+            shown = Envelope(saved.kind, saved.payload, identity, ts_ms=saved.ts_ms, seed=saved.seed)
+            self._tickets = saved.ticket
+            self._writer.restore(write, identity)
+            self._replica = transitions.optimistic(self._replica, write.ticket, self._effect(shown))
+            self.were_named([write])
+        self._forget_folded()
+
+    def _effect(self, shown: Envelope) -> Callable[[S], S]:
+        return lambda state: self.definition.step(state, shown)
+
+    def _forget_folded(self) -> None:
+        """A state that was folded elsewhere may have own actions in it already."""
+        seen = self.confirmed.seen
+        folded = [
+            write
+            for write in self._writer.writes
+            if write.id is not None and write.id.n <= seen.get(write.id.client_id, -1)
+        ]
+        self._replica = transitions.reject(self._replica, {write.ticket for write in folded})
+        for write in folded:
+            self._writer.writes.remove(write)
+            resolve(write.dispatch, self.confirmed.state)
 
     def _require_open(self) -> None:
         if self._is_closed:
@@ -404,7 +446,10 @@ class Engine(Generic[S]):
     def _end(self) -> None:
         before = self._replica
         self._has_ended = True
-        self._refused += [(write, self._farewell(write)) for write in self._writer.writes]
+        left = list(self._writer.writes)
+        self._refused += [(write, self._farewell(write)) for write in left]
+        for write in left if self._is_closed else ():
+            self._writer.writes.remove(write)  # out of the outbox too: nobody will ever take it
         self._writer.writes.clear()
         self._take_back()
         self._announce(before)
@@ -436,6 +481,7 @@ class Engine(Generic[S]):
         if snapshot is not None and snapshot.fingerprint == self.definition.fingerprint:
             before = self._replica
             self._replica = transitions.hydrate(before, cast("Confirmed[S]", restore(snapshot)))
+            self._forget_folded()
             self._saved_position = self.confirmed.position
             self._announce(before)
 

@@ -17,8 +17,10 @@ from durafold.errors import (
     ConflictError,
     DurafoldError,
     FencedError,
+    StateError,
     StreamClosed,
 )
+from durafold.outbox import KeyOutbox, Resumed
 from durafold.wire.envelope import ActionId, Envelope, to_message
 
 __all__ = ["Owner", "Writer"]
@@ -55,6 +57,9 @@ class Owner(Protocol[S]):
     async def read_upto(self, tail: Offset) -> None:
         """Wait until everything before the offset was folded, or the stream is another one."""
 
+    def report(self, error: Exception) -> None:
+        """Hand an error that nobody awaits to `on_error`."""
+
 
 class Writer(Generic[S]):
     """The sending half of an engine.
@@ -69,6 +74,7 @@ class Writer(Generic[S]):
         owner: who dispatches.
         new_client_id: gives an id that nobody ever used.
         by: who dispatches, in words for others.
+        outbox: where actions are kept beside, to outlive the process.
 
     Attributes:
         client_id: present Producer-Id, with which all ids begin.
@@ -77,7 +83,13 @@ class Writer(Generic[S]):
     """
 
     def __init__(
-        self, stream: DurableStream, owner: Owner[S], *, new_client_id: Callable[[], str], by: str | None
+        self,
+        stream: DurableStream,
+        owner: Owner[S],
+        *,
+        new_client_id: Callable[[], str],
+        by: str | None,
+        outbox: KeyOutbox | None = None,
     ) -> None:
         self._stream = stream
         self._owner = owner
@@ -88,9 +100,11 @@ class Writer(Generic[S]):
         self._tasks: TaskGroup | None = None
         self._trouble = anyio.Event()
         self._needs_new_id = False
+        self._outbox = outbox
+        self._is_resumed = False
         self.client_id = new_client_id()
         self.counter = 0
-        self.writes: Writes[S] = Writes()
+        self.writes: Writes[S] = Writes(outbox, owner.report)
 
     # ---- the life of producers ----
 
@@ -101,6 +115,9 @@ class Writer(Generic[S]):
             stream_exists: waits until the stream is known to exist.
         """
         async with anyio.create_task_group() as self._tasks:
+            if self._is_resumed:
+                await stream_exists()
+                await self._read_to_the_tail()
             while True:
                 await stream_exists()
                 if self._needs_new_id:
@@ -112,6 +129,18 @@ class Writer(Generic[S]):
                 self._needs_new_id = self._needs_new_id or isinstance(failure, FencedError)
                 await self._read_to_the_tail()
 
+    def resume(self, resumed: Resumed) -> None:
+        """Go on as the client that an earlier process was: nothing is sent before all was read."""
+        self._is_resumed = True
+        self.client_id, self.counter = resumed.client_id, resumed.counter
+        self._epoch = resumed.epoch + 1
+
+    def restore(self, write: Write[S], identity: ActionId | None) -> None:
+        """Queue what an earlier process has left, under the identity that it has there."""
+        if identity is not None:
+            write.id, write.message = identity, self._with_identity(write, identity, write.payload)
+        self.writes.restore(write)
+
     def interrupt(self, *, new_id: bool = False) -> None:
         """Begin again with what has not come back. `new_id`: as another client."""
         self._needs_new_id = self._needs_new_id or new_id
@@ -121,11 +150,15 @@ class Writer(Generic[S]):
     def start_over(self) -> None:
         """The stream is another one: compute anew what was computed from the old one, send the rest again."""
         self._forget_ids([write for write in self.writes if write.function is not None])
+        for write in self.writes:
+            if write.if_revision is not None:
+                self._owner.was_refused(write, _outdated())
         self.interrupt()
 
     async def _session(self) -> DurafoldError | None:
         """The life of one producer; returns why it ended, None if it was interrupted."""
         self._trouble = anyio.Event()
+        self.note_identity()
         producer = IdempotentProducer(self._stream, self.client_id, epoch=self._epoch)
         failure: DurafoldError | None = None
         with anyio.CancelScope() as scope:
@@ -139,6 +172,14 @@ class Writer(Generic[S]):
         self._producer = None
         self._epoch = producer.epoch + 1
         return failure
+
+    def note_identity(self) -> None:
+        """Keep as whom everything is sent, for the next process."""
+        if self._outbox is not None:
+            try:
+                self._outbox.identify(self.client_id, self._epoch, self.counter)
+            except StateError as error:
+                self._owner.report(error)  # the next process will be shut out, and take another id
 
     async def _read_to_the_tail(self) -> None:
         """Wait until everything that has arrived by now was folded."""
@@ -163,6 +204,7 @@ class Writer(Generic[S]):
     def _forget_ids(self, writes: Sequence[Write[S]]) -> None:
         for write in writes:
             write.id = write.message = None
+        self.writes.named([write for write in writes if write.function is None], self.counter)
         self._owner.were_named(writes)
 
     # ---- sending ----
@@ -175,6 +217,7 @@ class Writer(Generic[S]):
             if write is None or not self._give(self._producer, write, named):
                 break
         if named:
+            self.writes.named(named, self.counter)
             self._owner.were_named(named)
 
     def _give(self, producer: IdempotentProducer, write: Write[S], named: list[Write[S]]) -> bool:
@@ -200,17 +243,21 @@ class Writer(Generic[S]):
         function = write.function
         payload = write.payload if function is None else self._owner.updated(function)
         identity = ActionId(self.client_id, self.counter + 1)
+        message = self._with_identity(write, identity, payload)
+        self.counter += 1
+        write.id = identity
+        return message
+
+    def _with_identity(self, write: Write[S], identity: ActionId, payload: Any) -> dict[str, Any]:
         envelope = Envelope(
             kind=write.kind,
             payload=payload,
             id=identity,
-            if_revision=None if function is None else self._owner.revision,
+            if_revision=write.if_revision if write.function is None else self._owner.revision,
             ts_ms=write.ts_ms,
             by=self._by,
             seed=write.seed,
         )
-        self.counter += 1
-        write.id = identity
         return to_message(envelope)
 
     def _done(self, producer: IdempotentProducer, write: Write[S], delivery: Delivery) -> None:
@@ -235,6 +282,8 @@ class Writer(Generic[S]):
             The error to give up with, if it has lost too often.
         """
         assert self._tasks is not None
+        if write.function is None:
+            return _outdated()
         write.conflicts += 1
         if write.conflicts >= MAX_CONFLICTS:
             return _too_many_conflicts(write.conflicts)
@@ -247,6 +296,13 @@ class Writer(Generic[S]):
         await anyio.sleep(CONFLICT_BACKOFF.delay_s(write.conflicts - 1, random.random()))  # noqa: S311 - jitter
         write.is_resting = False
         self.send()
+
+
+def _outdated() -> ConflictError:
+    return ConflictError(
+        "An update that an earlier process had computed was overtaken by another write",
+        hint="Update again from the present value",
+    )
 
 
 def _too_many_conflicts(count: int) -> ConflictError:

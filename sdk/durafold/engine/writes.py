@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from durafold.engine.dispatch import Dispatch
+from durafold.errors import StateError
+from durafold.outbox import KeyOutbox, SavedWrite
 from durafold.wire.envelope import ActionId
 
 __all__ = ["Write", "Writes"]
@@ -32,6 +34,7 @@ class Write(Generic[S]):
         conflicts: how many compare-and-sets it lost.
         is_resting: it waits a moment before it is sent anew.
         is_durable: the server has it.
+        if_revision: of a functional update that an earlier process computed: it cannot be computed anew.
     """
 
     ticket: int
@@ -46,6 +49,12 @@ class Write(Generic[S]):
     conflicts: int = 0
     is_resting: bool = False
     is_durable: bool = False
+    if_revision: int | None = None
+
+    @property
+    def n(self) -> int | None:
+        """Its number, once it has an identity."""
+        return self.id.n if self.id is not None else None
 
 
 class Writes(Generic[S]):
@@ -54,9 +63,18 @@ class Writes(Generic[S]):
     Those that a producer was given always come before those that wait for it: the counters in their ids must
     grow along the log. A functional update is given only when it is the oldest, because what it is computed
     from must be confirmed, and everything behind it waits until its fate is known.
+
+    Args:
+        outbox: where they are kept beside, to outlive the process. A functional update gets there when it is
+            computed, since a function cannot be kept.
+        report: is given what goes wrong there, once an action is on its way.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, outbox: KeyOutbox | None = None, report: Callable[[Exception], None] = lambda _: None
+    ) -> None:
+        self._outbox = outbox
+        self._report = report
         self._all: dict[int, Write[S]] = {}
         self._waiting: deque[Write[S]] = deque()
 
@@ -70,7 +88,17 @@ class Writes(Generic[S]):
         return write.ticket in self._all
 
     def add(self, write: Write[S]) -> None:
-        """Queue a new one behind all others."""
+        """Queue a new one behind all others.
+
+        Raises:
+            StateError: it could not be kept; it was not queued.
+        """
+        if self._outbox is not None and write.function is None:
+            self._outbox.add(_saved(write))
+        self.restore(write)
+
+    def restore(self, write: Write[S]) -> None:
+        """Queue one that an earlier process has left."""
         self._all[write.ticket] = write
         self._waiting.append(write)
 
@@ -83,9 +111,22 @@ class Writes(Generic[S]):
         del self._all[write.ticket]
         if write in self._waiting:
             self._waiting.remove(write)
+        if self._outbox is not None:
+            try:
+                self._outbox.remove(write.ticket)
+            except StateError as error:
+                self._report(error)  # it is found again by the next process, which sees that it has come back
+
+    def named(self, writes: Sequence[Write[S]], counter: int) -> None:
+        """Some have an identity from now on, or have it no longer; before they can leave the process."""
+        if self._outbox is not None and writes:
+            try:
+                self._outbox.name([_saved(write) for write in writes], counter)
+            except StateError as error:
+                self._report(error)
 
     def clear(self) -> None:
-        """Take all out."""
+        """Take all out; those in the outbox stay there."""
         self._all.clear()
         self._waiting.clear()
 
@@ -112,3 +153,11 @@ class Writes(Generic[S]):
         write.id = write.message = None
         if write not in self._waiting:
             self._waiting.appendleft(write)
+
+
+def _saved(write: Write[Any]) -> SavedWrite:
+    message = write.message or {"payload": write.payload, "meta": {}}
+    if_revision = message["meta"].get("if_revision", write.if_revision)
+    return SavedWrite(
+        write.ticket, write.n, write.kind, message["payload"], if_revision, write.ts_ms, write.seed
+    )
