@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         load_streams,
     )
     from durafold.provider import Provider
+    from durafold.snapshots import SnapshotPolicy
     from durafold.state.combine import combine_reducers
     from durafold.state.context import Context
     from durafold.state.outcomes import Reject, UnknownAction
@@ -72,6 +73,7 @@ __all__ = [
     "ServerReducer",
     "ServerRefused",
     "ServerState",
+    "SnapshotPolicy",
     "SqliteStateCache",
     "StateCache",
     "Status",
@@ -160,6 +162,7 @@ _HOMES: Final = {
         "load_streams",
     ),
     "durafold.provider": ("Provider",),
+    "durafold.snapshots": ("SnapshotPolicy",),
     "durafold.state.combine": ("combine_reducers",),
     "durafold.state.context": ("Context",),
     "durafold.state.outcomes": (

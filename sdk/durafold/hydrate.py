@@ -24,6 +24,7 @@ from durafold.client import ClientSettings, DurableStream, Headers, Offset, Para
 from durafold.client.settings import DEFAULT_SETTINGS
 from durafold.engine import Declaration, Definition, base_url, define, stream_url
 from durafold.errors import BadRequest, ConfigurationError, StreamGone, StreamNotFound
+from durafold.snapshots import SnapshotPolicy, SnapshotStore, newest_or_none
 from durafold.state.json_values import NotJson
 from durafold.state.reducer import Reducer
 from durafold.state.replica import Batch, Confirmed, fold_batch
@@ -117,6 +118,15 @@ class _Source:
     settings: ClientSettings
     cache: StateCache
     cache_scope: str | None
+    snapshots: SnapshotPolicy | None
+
+    def snapshots_of(self, definition: Definition[S]) -> SnapshotStore[S] | None:
+        """The snapshots beside a stream, if they are to be used."""
+        if self.snapshots is None:
+            return None
+        return SnapshotStore(
+            definition.key, definition.fingerprint, definition.states, self.snapshots, self.stream
+        )
 
     def stream(self, key: str) -> DurableStream:
         """The stream of a key."""
@@ -140,6 +150,7 @@ async def load_stream_with_reducer(
     cache: StateCache = ssr_state_cache,
     use_cache: bool = True,
     cache_scope: str | None = None,
+    snapshots: SnapshotPolicy | None = None,
     headers: Headers | None = None,
     params: Params | None = None,
     transport: Transport | None = None,
@@ -161,6 +172,7 @@ async def load_stream_with_reducer(
         use_cache: False: fold everything from the start, and remember nothing.
         cache_scope: whose state this is. Default: a digest of `headers` and `params`; if they contain
             functions, nothing is cached unless you name a scope.
+        snapshots: without a cached state, start from a snapshot beside the stream; none is written.
         headers: more request headers.
         params: more query parameters.
         transport: connections to share. Default: its own, closed in the end.
@@ -177,6 +189,7 @@ async def load_stream_with_reducer(
         [spec],
         cache=cache,
         cache_scope=cache_scope,
+        snapshots=snapshots,
         headers=headers,
         params=params,
         transport=transport,
@@ -191,6 +204,7 @@ async def load_streams(
     *,
     cache: StateCache = ssr_state_cache,
     cache_scope: str | None = None,
+    snapshots: SnapshotPolicy | None = None,
     headers: Headers | None = None,
     params: Params | None = None,
     transport: Transport | None = None,
@@ -208,7 +222,7 @@ async def load_streams(
         raise ConfigurationError("Two of the streams to load have the same path")
     shared = transport or Transport()
     scope = scope_of(cache_scope, headers, params)
-    source = _Source(base_url(url), headers, params, shared, settings, cache, scope)
+    source = _Source(base_url(url), headers, params, shared, settings, cache, scope, snapshots)
     try:
         loaded = await _load_all(source, definitions, [spec.use_cache for spec in specs])
     finally:
@@ -280,7 +294,21 @@ async def _unless_broken(work: Awaitable[T]) -> T | None:
 
 
 async def _fetch(source: _Source, definition: Definition[S], cached: Snapshot[S] | None) -> LoadedState[S]:
-    confirmed = Confirmed(definition.initial) if cached is None else restore(cached)
+    snapshots = source.snapshots_of(definition)
+    if cached is None and snapshots is not None:
+        start = await newest_or_none(snapshots, lambda error: _logger.warning("No snapshot: %s", error))
+        if start is not None:
+            try:
+                return await _fetch_after(source, definition, start)
+            except (StreamNotFound, StreamGone, BadRequest):
+                pass  # The snapshot belongs to a stream that was deleted.
+    return await _fetch_after(source, definition, cached)
+
+
+async def _fetch_after(
+    source: _Source, definition: Definition[S], start: Snapshot[S] | None
+) -> LoadedState[S]:
+    confirmed = Confirmed(definition.initial) if start is None else restore(start)
     first = confirmed.position
     try:
         async for page in source.stream(definition.key).pages(Offset(confirmed.offset)):
@@ -290,7 +318,7 @@ async def _fetch(source: _Source, definition: Definition[S], cached: Snapshot[S]
             batch = Batch(messages, page.offset, page.next_offset)
             confirmed = fold_batch(definition.step, confirmed, batch).confirmed
     except StreamNotFound:
-        if cached is not None:
+        if start is not None:
             raise
     return LoadedState(definition, confirmed, confirmed.position - first)
 

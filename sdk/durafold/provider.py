@@ -25,6 +25,7 @@ from durafold.client import ClientSettings, DurableStream, Headers, LiveChoice, 
 from durafold.client.settings import DEFAULT_SETTINGS
 from durafold.engine import (
     Declaration,
+    Definition,
     Engine,
     EngineOptions,
     Handle,
@@ -40,6 +41,7 @@ from durafold.engine import (
 from durafold.errors import ConfigurationError, ProviderClosed
 from durafold.hydrate import hydrated_state
 from durafold.outbox import Outbox
+from durafold.snapshots import SnapshotPolicy, SnapshotStore
 from durafold.state.reducer import Reducer, set_state_reducer
 from durafold.wire.names import JSON_CONTENT_TYPE
 
@@ -107,6 +109,8 @@ class Provider:
         settings: timeouts and limits of the client.
         cache: where confirmed states are kept, to start from when a key is opened again.
         cache_scope: whose states these are; needed if `headers` or `params` contain functions.
+        snapshots: write a snapshot beside every stream from time to time, and let new clients start from
+            it: see `durafold.snapshots`.
         outbox: a file where actions are kept until they have come back: what a process that was killed had
             dispatched is sent, once, by the next one that opens the key. Every process needs a file of its
             own. Functions given to `set` are kept once they were computed.
@@ -147,6 +151,7 @@ class Provider:
         settings: ClientSettings = DEFAULT_SETTINGS,
         cache: StateCache | None = None,
         cache_scope: str | None = None,
+        snapshots: SnapshotPolicy | None = None,
         outbox: str | Path | None = None,
         live: LiveChoice = "auto",
         create: bool = True,
@@ -180,6 +185,7 @@ class Provider:
             on_notice=on_notice or _log_notice,
             clock=clock,
         )
+        self._snapshots = snapshots
         self._outbox = Outbox(outbox) if outbox is not None else None
         self._transport = transport or Transport()
         self._owns_transport = transport is None
@@ -301,6 +307,18 @@ class Provider:
             base_url=self.url,
             hydrated=hydrated_state(definition),
             outbox=self._outbox.of(self.url, scope, declaration.key) if self._outbox else None,
+            snapshots=self._snapshots_of(definition),
+        )
+
+    def _snapshots_of(self, definition: Definition[S]) -> SnapshotStore[S] | None:
+        if self._snapshots is None:
+            return None
+        return SnapshotStore(
+            definition.key,
+            definition.fingerprint,
+            definition.states,
+            self._snapshots,
+            lambda key: self._make_stream(stream_url(self.url, key)),
         )
 
     def _require_open(self) -> TaskGroup:

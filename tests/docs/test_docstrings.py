@@ -7,7 +7,13 @@ from importlib import import_module
 
 import pytest
 
-MODULES = ["durafold.atoms", "durafold.computed", "durafold.state.combine", "durafold.state.context"]
+MODULES = [
+    "durafold.atoms",
+    "durafold.computed",
+    "durafold.snapshots",
+    "durafold.state.combine",
+    "durafold.state.context",
+]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -14,7 +14,7 @@ import copy
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -23,6 +23,7 @@ from durafold.cache import CacheKey
 from durafold.client import DurableStream, Offset, Page
 from durafold.engine.definition import Definition
 from durafold.engine.dispatch import Dispatch, fail, mark_sent, resolve, until_sent
+from durafold.engine.keeper import Keeper
 from durafold.engine.listeners import Listeners
 from durafold.engine.options import EngineOptions, Status, StreamReset
 from durafold.engine.reader import Reader
@@ -40,11 +41,11 @@ from durafold.errors import (
     StreamClosed,
 )
 from durafold.outbox import KeyOutbox, Resumed
+from durafold.snapshots import SnapshotStore
 from durafold.state import replica as transitions
 from durafold.state.json_values import NotJson
 from durafold.state.outcomes import Outcome, Reject
 from durafold.state.replica import MAX_FAULTS, Batch, Confirmed, Fault, Replica, Settled
-from durafold.state.snapshot import restore, take_snapshot
 from durafold.wire.envelope import SET, ActionId, Envelope, from_message
 
 __all__ = ["Engine"]
@@ -67,6 +68,7 @@ class Engine(Generic[S]):
         base_url: where the server's streams are, for cache keys.
         hydrated: a state to start with.
         outbox: where own actions are kept beside, to outlive the process.
+        snapshots: the snapshots beside the stream, if they are used.
 
     Attributes:
         definition: as given.
@@ -83,6 +85,7 @@ class Engine(Generic[S]):
         base_url: str,
         hydrated: Confirmed[S] | None = None,
         outbox: KeyOutbox | None = None,
+        snapshots: SnapshotStore[S] | None = None,
     ) -> None:
         self.definition = definition
         self.listeners = Listeners(self.report)
@@ -93,13 +96,15 @@ class Engine(Generic[S]):
         self._writer: Writer[S] = Writer(
             stream, self, new_client_id=options.new_client_id, by=options.by, outbox=outbox
         )
-        self._cache_key = CacheKey(
-            base_url, definition.key, definition.fingerprint, options.cache_scope or "", definition.states
+        scope = options.cache_scope
+        self._keeper: Keeper[S] = Keeper(
+            CacheKey(base_url, definition.key, definition.fingerprint, scope or "", definition.states),
+            options.cache if scope is not None else None,
+            snapshots,
+            self.report,
         )
-        self._cache = options.cache if options.cache_scope is not None else None
         self._tasks: TaskGroup | None = None
         self._refused: list[tuple[Write[S], Exception]] = []
-        self._saved_position = -1
         self._tickets = 0
         self._lives = 0
         self._scope = anyio.CancelScope()
@@ -377,7 +382,9 @@ class Engine(Generic[S]):
         self._report_faults(before.confirmed.fault_count, confirmation.failures)
         self._announce(before)
         if page.up_to_date:
-            await self._save(at_least=MESSAGES_PER_SAVE if was_ready else 1)
+            await self._keeper.save(self.confirmed, at_least=MESSAGES_PER_SAVE if was_ready else 1)
+            if self._keeper.is_snapshot_due(self.confirmed) and self._tasks is not None:
+                self._tasks.start_soon(self._keeper.write_snapshot, lambda: self.confirmed)
 
     def _report_faults(self, earlier: int, failures: Sequence[tuple[Fault, Exception]]) -> None:
         for fault, error in failures[: max(0, MAX_FAULTS - earlier)]:
@@ -391,16 +398,22 @@ class Engine(Generic[S]):
             # Somebody writes under our name: readers would take what we send for copies.
             self._writer.interrupt(new_id=True)
 
-    async def start_over(self) -> None:
-        """The stream is another one now; called by the reader."""
+    async def start_over(self, *, was_deleted: bool) -> None:
+        """The stream is another one now, or what was to be read next is no longer kept.
+
+        In the second case a snapshot may be further along; then nothing was lost.
+        """
+        newer = None if was_deleted else await self._keeper.newest(self.confirmed)
+        if newer is not None:
+            self._take_over(newer)
+            return
         before = self._replica
         self._lives += 1
         self._replica = transitions.reset(before, self.definition.initial)
         self._writer.start_over()
-        self._saved_position = -1
         self._announce(before)
         self._notice(StreamReset(self.definition.key, before.confirmed.revision))
-        await self._drop()
+        await self._keeper.drop(was_deleted=was_deleted)
 
     def reading_changed(self) -> None:
         """The reader's status changed."""
@@ -433,7 +446,7 @@ class Engine(Generic[S]):
         finally:
             self._end()
             with anyio.CancelScope(shield=True):
-                await self._save(at_least=1)
+                await self._keeper.save(self.confirmed, at_least=1)
             self.ended.set()
 
     def stop(self) -> None:
@@ -468,44 +481,19 @@ class Engine(Generic[S]):
             return StateError(f"The stream is not followed any more: {self._crash}", stream=key)
         return ProviderClosed(f"The provider was closed {when}".rstrip(), stream=key)
 
-    # ---- cache ----
+    # ---- keeping ----
 
     async def _load(self) -> None:
-        if self._cache is None:
-            return
-        try:
-            snapshot = await self._cache.load(self._cache_key)
-        except Exception as error:  # noqa: BLE001 - a broken cache costs time, nothing else
-            self.report(error)
-            return
-        if snapshot is not None and snapshot.fingerprint == self.definition.fingerprint:
-            before = self._replica
-            self._replica = transitions.hydrate(before, cast("Confirmed[S]", restore(snapshot)))
-            self._forget_folded()
-            self._saved_position = self.confirmed.position
-            self._announce(before)
+        loaded = await self._keeper.load(self.confirmed)
+        if loaded is not None:
+            self._take_over(loaded)
 
-    async def _save(self, *, at_least: int) -> None:
-        """Write the cache, if so many messages came since it was written; never past a fault."""
-        confirmed = self.confirmed
-        if self._cache is None or confirmed.position - self._saved_position < at_least:
-            return
-        snapshot = take_snapshot(confirmed, self.definition.fingerprint)
-        if snapshot is None:
-            return
-        self._saved_position = confirmed.position
-        try:
-            await self._cache.save(self._cache_key, snapshot)
-        except Exception as error:  # noqa: BLE001 - as in `_load`
-            self.report(error)
-
-    async def _drop(self) -> None:
-        if self._cache is None:
-            return
-        try:
-            await self._cache.drop(self._cache_key)
-        except Exception as error:  # noqa: BLE001 - as in `_load`
-            self.report(error)
+    def _take_over(self, confirmed: Confirmed[S]) -> None:
+        """Go on from a state that was folded elsewhere."""
+        before = self._replica
+        self._replica = transitions.hydrate(before, confirmed)
+        self._forget_folded()
+        self._announce(before)
 
     # ---- telling ----
 

@@ -40,8 +40,13 @@ class Sink(Protocol):
     async def take(self, page: Page) -> None:
         """Fold a page."""
 
-    async def start_over(self) -> None:
-        """The stream is another one now: forget what was folded, and have `offset` at the start."""
+    async def start_over(self, *, was_deleted: bool) -> None:
+        """Reading cannot go on: have `offset` at the start, or at a state that was folded elsewhere.
+
+        Args:
+            was_deleted: the stream does not exist, so that what was folded is of no use. Otherwise it may be
+                that the server keeps its beginning no longer.
+        """
 
     def reading_changed(self) -> None:
         """`status` or `failure` changed."""
@@ -127,10 +132,13 @@ class Reader:
             # The stream was deleted, and perhaps made anew: what we have is of no use for this one.
             if self.exists.is_set():  # whoever waits for it already goes on waiting
                 self.exists = anyio.Event()
-            await self._sink.start_over()
+            await self._sink.start_over(was_deleted=isinstance(error, StreamNotFound))
         elif isinstance(error, StreamNotFound) and self._create:
             await self._make()
         else:
+            if isinstance(error, StreamGone):
+                # Its beginning is no longer kept: perhaps there is a snapshot by now.
+                await self._sink.start_over(was_deleted=False)
             if not _may_pass(error) or self._attempts >= _TRIES:
                 self._set_failure(error)
             await self._rest()
