@@ -29,7 +29,7 @@ from durafold.state.json_values import NotJson
 from durafold.state.reducer import Reducer
 from durafold.state.replica import Batch, Confirmed, fold_batch
 from durafold.state.snapshot import Snapshot, dump_snapshot, load_snapshot, restore, take_snapshot
-from durafold.wire.envelope import from_message
+from durafold.wire.envelope import Envelopes
 from durafold.wire.offsets import START
 
 __all__ = [
@@ -314,8 +314,7 @@ async def _fetch_after(
         async for page in source.stream(definition.key).pages(Offset(confirmed.offset)):
             if confirmed.offset != START and page.next_offset < confirmed.offset:
                 raise StreamGone("The stream was made anew", status=200, offset=confirmed.offset)
-            messages = [from_message(message) for message in page.json()]
-            batch = Batch(messages, page.offset, page.next_offset)
+            batch = Batch(Envelopes(page.json()), page.offset, page.next_offset)
             confirmed = fold_batch(definition.step, confirmed, batch).confirmed
     except StreamNotFound:
         if start is not None:

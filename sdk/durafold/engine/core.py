@@ -46,7 +46,7 @@ from durafold.state import replica as transitions
 from durafold.state.json_values import NotJson
 from durafold.state.outcomes import Outcome, Reject
 from durafold.state.replica import MAX_FAULTS, Batch, Confirmed, Fault, Replica, Settled
-from durafold.wire.envelope import SET, ActionId, Envelope, from_message
+from durafold.wire.envelope import SET, ActionId, Envelope, Envelopes
 
 __all__ = ["Engine"]
 
@@ -364,7 +364,7 @@ class Engine(Generic[S]):
     async def take(self, page: Page) -> None:
         """Fold a page; called by the reader."""
         before, was_ready = self._replica, self._is_ready
-        batch = Batch([from_message(message) for message in page.json()], page.offset, page.next_offset)
+        batch = Batch(Envelopes(page.json()), page.offset, page.next_offset)
         confirmation = transitions.confirm(self.definition.step, before, batch)
         if confirmation.replica.confirmed.offset != page.next_offset:
             raise MalformedResponse(
