@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from durafold.snapshots import SnapshotPolicy
     from durafold.state.combine import combine_reducers
     from durafold.state.context import Context
+    from durafold.state.history import Entry, History
     from durafold.state.outcomes import Reject, UnknownAction
     from durafold.state.reducer import Reducer, reducer, replay, set_state_reducer
     from durafold.state.replica import Fault
@@ -56,8 +57,10 @@ __all__ = [
     "Dispatch",
     "DurableStream",
     "DurafoldError",
+    "Entry",
     "Fault",
     "Get",
+    "History",
     "HydrationBoundary",
     "HydrationPayload",
     "IdempotentProducer",
@@ -165,6 +168,10 @@ _HOMES: Final = {
     "durafold.snapshots": ("SnapshotPolicy",),
     "durafold.state.combine": ("combine_reducers",),
     "durafold.state.context": ("Context",),
+    "durafold.state.history": (
+        "Entry",
+        "History",
+    ),
     "durafold.state.outcomes": (
         "Reject",
         "UnknownAction",

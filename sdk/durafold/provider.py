@@ -10,18 +10,20 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from durafold.cache import StateCache, scope_of
-from durafold.client import ClientSettings, DurableStream, Headers, LiveChoice, Params, Transport
+from durafold.client import ClientSettings, DurableStream, Headers, LiveChoice, Offset, Params, Transport
+from durafold.client.dynamic import resolve
 from durafold.client.settings import DEFAULT_SETTINGS
 from durafold.engine import (
     Declaration,
@@ -43,7 +45,7 @@ from durafold.hydrate import hydrated_state
 from durafold.outbox import Outbox
 from durafold.snapshots import SnapshotPolicy, SnapshotStore
 from durafold.state.reducer import Reducer, set_state_reducer
-from durafold.wire.names import JSON_CONTENT_TYPE
+from durafold.wire.names import JSON_CONTENT_TYPE, STREAM_FORK_OFFSET, STREAM_FORKED_FROM
 
 __all__ = ["Attached", "Openable", "Provider", "ambient_provider", "use_provider"]
 
@@ -56,6 +58,7 @@ _logger: Final = logging.getLogger("durafold")
 
 H_co = TypeVar("H_co", covariant=True)
 H = TypeVar("H")
+AnyHandle = TypeVar("AnyHandle", bound=Handle[Any])
 
 
 class Openable(Protocol[H_co]):
@@ -189,6 +192,7 @@ class Provider:
         self._outbox = Outbox(outbox) if outbox is not None else None
         self._transport = transport or Transport()
         self._owns_transport = transport is None
+        self._headers = headers
         self._make_stream = partial(
             DurableStream,
             headers=headers,
@@ -276,6 +280,30 @@ class Provider:
         """
         shared = self._use(Declaration(key, reducer, initial, actions, state_type, unwrap))
         return ServerReducer(shared.engine, partial(self._release, shared))
+
+    async def fork(self, handle: AnyHandle, key: str, *, at: Offset | None = None) -> AnyHandle:
+        """A copy of a stream up to an offset, to go on from there without touching the original.
+
+        Args:
+            handle: of the stream to fork.
+            key: name of the fork.
+            at: where it branches off. Default: at the tail that the handle has read.
+
+        Returns:
+            A handle of the fork, of the same kind.
+
+        Raises:
+            StreamConflict: a stream of that name exists, and is something else.
+            BadRequest: it is no offset of the stream.
+            DurafoldError: the server does not answer, or refuses.
+        """
+        given = await resolve(self._headers, what="header")
+        forked_from = urlsplit(stream_url(self.url, handle.key)).path
+        headers = {**given, STREAM_FORKED_FROM: forked_from, STREAM_FORK_OFFSET: at or handle.offset}
+        stream = self._make_stream(stream_url(self.url, key), headers=headers)
+        await stream.create()
+        shared = self._use(replace(handle.declaration, key=key))
+        return type(handle)(shared.engine, partial(self._release, shared))
 
     def _use(self, declaration: Declaration[S]) -> _Shared[S]:
         tasks = self._require_open()

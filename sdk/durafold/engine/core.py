@@ -27,6 +27,7 @@ from durafold.engine.keeper import Keeper
 from durafold.engine.listeners import Listeners
 from durafold.engine.options import EngineOptions, Status, StreamReset
 from durafold.engine.reader import Reader
+from durafold.engine.undo import UndoStack
 from durafold.engine.writer import Writer
 from durafold.engine.writes import Write
 from durafold.errors import (
@@ -43,10 +44,12 @@ from durafold.errors import (
 from durafold.outbox import KeyOutbox, Resumed
 from durafold.snapshots import SnapshotStore
 from durafold.state import replica as transitions
+from durafold.state.history import History
 from durafold.state.json_values import NotJson
 from durafold.state.outcomes import Outcome, Reject
 from durafold.state.replica import MAX_FAULTS, Batch, Confirmed, Fault, Replica, Settled
 from durafold.wire.envelope import SET, ActionId, Envelope, Envelopes
+from durafold.wire.offsets import START
 
 __all__ = ["Engine"]
 
@@ -74,6 +77,7 @@ class Engine(Generic[S]):
         definition: as given.
         listeners: who is told of changes.
         ended: set when `run` has ended.
+        undo: own actions, to be undone.
     """
 
     def __init__(
@@ -109,6 +113,7 @@ class Engine(Generic[S]):
         self._lives = 0
         self._scope = anyio.CancelScope()
         self.ended = anyio.Event()
+        self.undo: UndoStack[S] = UndoStack(self)
         self._is_ready = False
         self._is_closed = False
         self._has_ended = False
@@ -207,6 +212,28 @@ class Engine(Generic[S]):
             for dispatch in waiting:
                 await until_sent(dispatch)
 
+    async def history(self) -> History[S]:
+        """Read the whole stream, with every state that it has gone through.
+
+        Raises:
+            StreamGone: the server no longer keeps the beginning.
+            DurafoldError: it does not answer, or refuses.
+        """
+        messages: list[Any] = []
+        offset: Offset = START
+        async for page in self._stream.pages():
+            messages += page.json()
+            offset = page.next_offset
+        return History(self.definition.step, self.definition.initial, Envelopes(messages), offset)
+
+    async def at(self, offset: Offset) -> S:
+        """The state at an offset of the stream; see `history` for what it raises."""
+        history = await self.history()
+        later = 0
+        async for page in self._stream.pages(offset):
+            later += len(page.json()) if page.next_offset <= history.offset else 0
+        return history.at(len(history) - later)
+
     # ---- dispatching ----
 
     def dispatch(self, kind: str, payload: Any) -> Dispatch[S]:
@@ -254,6 +281,7 @@ class Engine(Generic[S]):
         before = self._replica
         self._writer.writes.add(write)
         self._replica = transitions.optimistic(before, write.ticket, effect)
+        self.undo.record(write.ticket, write.kind, write.payload, write.function, before.view)
         self._writer.send()
         self._announce(before)
         return write.dispatch
@@ -340,6 +368,7 @@ class Engine(Generic[S]):
         refused, self._refused = self._refused, []
         self._replica = transitions.reject(self._replica, {write.ticket for write, _ in refused})
         for write, error in refused:
+            self.undo.forget(write.ticket)
             fail(write.dispatch, error)
             # The error's traceback leads to the write: without this, a dispatch that nobody holds would live
             # on, and not report its failure, until the garbage collector finds the circle.
@@ -357,6 +386,7 @@ class Engine(Generic[S]):
                     self.was_refused(write, gives_up)
             case _:
                 self._writer.writes.remove(write)
+                self.undo.forget(ticket)
                 fail(write.dispatch, _rejected(self.definition.key, settled.outcome))
 
     # ---- what the reader brings ----

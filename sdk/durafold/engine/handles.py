@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from pydantic_core import to_jsonable_python
@@ -13,6 +14,7 @@ from durafold.engine.definition import Declaration
 from durafold.engine.dispatch import Dispatch
 from durafold.engine.readable import Reading
 from durafold.errors import InvalidAction
+from durafold.state.history import History
 from durafold.state.json_values import NotJson, to_json_value
 from durafold.state.ops import InvalidOperation, check_op
 from durafold.state.replica import Fault
@@ -65,6 +67,11 @@ class Handle(Reading[S]):
         """What the ids of own actions begin with."""
         return self._engine.client_id
 
+    @property
+    def declaration(self) -> Declaration[S]:
+        """What was said of the key."""
+        return self._engine.definition.declaration
+
     def require_same(self, declaration: Declaration[Any]) -> None:
         """Check that a declaration says of the key what this handle was made with.
 
@@ -79,6 +86,66 @@ class Handle(Reading[S]):
         None if some messages could not be folded: then every reader should start from the beginning.
         """
         return take_snapshot(self._engine.confirmed, self._engine.definition.fingerprint)
+
+    # ---- undo ----
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether an own action of this process can be undone."""
+        return self._engine.undo.can_undo
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether something undone can be done again."""
+        return self._engine.undo.can_redo
+
+    def undo(self) -> Dispatch[S] | None:
+        """Take the last own action (or group of them) back, by a new action.
+
+        What others did meanwhile stays: of a shared value, numbers are added back, and other changes restore
+        the part that they changed; for a reducer, `@reducer(inverse=...)` says what undoes an action. Actions
+        of this client that were refused are not undone. At most 100 steps are remembered, by this process.
+
+        Returns:
+            The last action that was dispatched for it; None if there is nothing to undo.
+
+        Raises:
+            ConfigurationError: the reducer does not say how, or a group is open.
+            StreamClosed: the stream takes no more actions.
+            ProviderClosed: the provider was closed.
+        """
+        return self._engine.undo.undo()
+
+    def redo(self) -> Dispatch[S] | None:
+        """Do again what was undone last, unless something else was dispatched since; as for `undo`."""
+        return self._engine.undo.redo()
+
+    def undo_group(self) -> AbstractContextManager[None]:
+        """What is dispatched inside `with handle.undo_group():` is undone in one step."""
+        return self._engine.undo.group()
+
+    # ---- the past ----
+
+    async def history(self) -> History[S]:
+        """All messages of the stream, with the states before and after each; nothing pending is in it.
+
+        It is read anew by each call, and kept by the caller: stepping through it costs next to nothing.
+
+        Raises:
+            StreamGone: the server no longer keeps the beginning.
+            DurafoldError: it does not answer, or refuses.
+        """
+        return await self._engine.history()
+
+    async def at(self, offset: Offset) -> S:
+        """The state that the stream had at an offset, such as that of a handle or dispatch earlier.
+
+        Raises:
+            StreamGone: the server no longer keeps the beginning.
+            BadRequest: it is no offset of the stream.
+            DurafoldError: it does not answer, or refuses.
+        """
+        return await self._engine.at(offset)
 
 
 class ServerState(Handle[S]):

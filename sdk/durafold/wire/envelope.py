@@ -28,7 +28,7 @@ _MAX_DIGITS: Final = 16
 KINDS: Final = frozenset({ACTION, SET, OP})
 
 
-# Both are tuples, because a long log makes hundreds of thousands of them: dataclasses took four times as long.
+# Both are tuples, because a long log makes hundreds of thousands of them: dataclasses took four times longer.
 
 
 class ActionId(NamedTuple):

@@ -1,0 +1,185 @@
+"""Undo and redo of own actions: new actions that take the effect of earlier ones back.
+
+The log is never rewritten. What undoes an action is said by the reducer (`@reducer(inverse=...)`) or, for
+shared values, known (`durafold.state.inverse`), and computed from the state that the action found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from durafold.engine.definition import Definition
+from durafold.engine.dispatch import Dispatch
+from durafold.errors import ConfigurationError
+from durafold.state.inverse import inverse_of
+from durafold.state.reducer import DeclaredReducer, upcast
+from durafold.wire.envelope import ACTION
+
+__all__ = ["UndoStack"]
+
+S = TypeVar("S")
+
+MAX_GROUPS: Final = 100
+"""How many steps can be undone; older ones are forgotten."""
+
+
+class Dispatching(Protocol[S]):
+    """What undoing needs of an engine."""
+
+    definition: Definition[S]
+
+    def dispatch(self, kind: str, payload: Any) -> Dispatch[S]:
+        """Show an action at once, and send it."""
+        ...
+
+    def update(self, function: Callable[[S], S]) -> Dispatch[S]:
+        """Show what a function makes of the value, and send it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Step(Generic[S]):
+    """An own action: what it was, and the view that it found."""
+
+    kind: str
+    payload: Any
+    function: Callable[[S], S] | None
+    before: S
+
+
+@dataclass(eq=False, slots=True)
+class _Group(Generic[S]):
+    """Actions that are undone together, by ticket."""
+
+    steps: dict[int, _Step[S]] = field(default_factory=dict)
+
+
+class UndoStack(Generic[S]):
+    """Own actions of a key in this process, so that the last ones can be undone.
+
+    Args:
+        engine: dispatches what undoes and redoes.
+    """
+
+    def __init__(self, engine: Dispatching[S]) -> None:
+        self._engine = engine
+        self._done: list[_Group[S]] = []
+        self._undone: list[_Group[S]] = []
+        self._open: _Group[S] | None = None
+        self._mode: str = "do"
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is something to undo."""
+        return bool(self._done)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is something to redo."""
+        return bool(self._undone)
+
+    def record(
+        self, ticket: int, kind: str, payload: Any, function: Callable[[S], S] | None, before: S
+    ) -> None:
+        """An own action was dispatched."""
+        if self._mode == "undo":
+            return
+        if self._mode == "do":
+            self._undone.clear()
+        group = self._open
+        if group is None:
+            group = self._push()
+        group.steps[ticket] = _Step(kind, payload, function, before)
+
+    def forget(self, ticket: int) -> None:
+        """An own action has failed: there is nothing of it to undo."""
+        for group in reversed(self._done):
+            if group.steps.pop(ticket, None) is not None:
+                self._done = [other for other in self._done if other.steps or other is self._open]
+                return
+
+    @contextmanager
+    def group(self) -> Iterator[None]:
+        """What is dispatched in the block is undone in one step."""
+        if self._open is not None:
+            yield  # the outer group has it
+            return
+        self._open = self._push()
+        try:
+            yield
+        finally:
+            group, self._open = self._open, None
+            if not group.steps and group in self._done:
+                self._done.remove(group)
+
+    def undo(self) -> Dispatch[S] | None:
+        """Undo the last step; returns its last action, None if there is nothing to undo."""
+        self._require_no_group()
+        if not self._done:
+            return None
+        group = self._done[-1]
+        messages = [self._inverse(step) for step in reversed(group.steps.values())]
+        self._done.pop()
+        self._undone.append(group)
+        return self._dispatch_all([message for several in messages for message in several])
+
+    def redo(self) -> Dispatch[S] | None:
+        """Do the step again that was undone last; returns its last action, None if there is none."""
+        self._require_no_group()
+        if not self._undone:
+            return None
+        group = self._undone.pop()
+        last: Dispatch[S] | None = None
+        self._mode = "redo"
+        try:
+            with self.group():
+                for step in group.steps.values():
+                    last = self._again(step)
+        finally:
+            self._mode = "do"
+        return last
+
+    def _push(self) -> _Group[S]:
+        group: _Group[S] = _Group()
+        self._done.append(group)
+        del self._done[:-MAX_GROUPS]
+        return group
+
+    def _require_no_group(self) -> None:
+        if self._open is not None:
+            raise ConfigurationError("Nothing can be undone or redone inside undo_group()")
+
+    def _again(self, step: _Step[S]) -> Dispatch[S]:
+        if step.function is not None:
+            return self._engine.update(step.function)
+        return self._engine.dispatch(step.kind, step.payload)
+
+    def _dispatch_all(self, messages: list[tuple[str, Any]]) -> Dispatch[S] | None:
+        last: Dispatch[S] | None = None
+        self._mode = "undo"
+        try:
+            for kind, payload in messages:
+                last = self._engine.dispatch(kind, payload)
+        finally:
+            self._mode = "do"
+        return last
+
+    def _inverse(self, step: _Step[S]) -> list[tuple[str, Any]]:
+        definition = self._engine.definition
+        if step.kind != ACTION:
+            return [inverse_of(step.kind, step.payload, definition.states.dump(step.before))]
+        reducer = definition.declaration.reducer
+        if not isinstance(reducer, DeclaredReducer) or reducer.inverse is None:
+            raise ConfigurationError(
+                f"Nothing says how actions of {definition.key!r} are undone",
+                hint="Declare it: @reducer(inverse=...)",
+            )
+        action = definition.actions.parse(upcast(reducer, step.payload))
+        inverse = reducer.inverse(step.before, action)
+        if inverse is None:
+            return []
+        actions = inverse if isinstance(inverse, list | tuple) else [inverse]
+        return [(ACTION, definition.actions.dump(item)) for item in actions]

@@ -1,0 +1,174 @@
+"""Undo, redo, history and forks, against a real server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from durafold.engine import ServerReducer
+from durafold.errors import ActionRejected, ConfigurationError
+from durafold.provider import Provider
+from durafold.state.reducer import reducer
+from support.server import ServerProcess
+from support.todos import Add, Break, Finish, TodoAction, Todos, todo_reducer
+
+pytestmark = pytest.mark.anyio
+
+
+def put_back(before: list[str], action: dict[str, str]) -> dict[str, str] | None:
+    other = {"add": "remove", "remove": "add"}.get(action["type"])
+    return {"type": other, "text": action["text"]} if other else None
+
+
+@reducer(inverse=put_back)
+def texts(state: list[str], action: dict[str, str]) -> list[str]:
+    if action["type"] == "add":
+        return [*state, action["text"]]
+    return [text for text in state if text != action["text"]]
+
+
+def shopping(party: Provider, key: str) -> ServerReducer[list[str], dict[str, str]]:
+    return party.server_reducer(texts, [], key)
+
+
+def add(text: str) -> dict[str, str]:
+    return {"type": "add", "text": text}
+
+
+async def test_undo_dispatches_what_the_reducer_says_and_redo_the_action_again(
+    server: ServerProcess, key: str
+) -> None:
+    async with Provider(server.url, strict=True) as party:
+        items = shopping(party, key)
+        items.dispatch(add("a"))
+        items.dispatch(add("b"))
+
+        items.undo()
+        shown = items.value
+        items.undo()
+        items.redo()
+        last = items.redo()
+
+        assert last is not None
+        assert (shown, await last) == (["a"], ["a", "b"])
+        assert (items.can_undo, items.can_redo, items.redo()) == (True, False, None)
+
+
+async def test_what_others_did_meanwhile_stays(server: ServerProcess, key: str) -> None:
+    async with Provider(server.url) as mine, Provider(server.url) as yours:
+        await shopping(mine, key).dispatch(add("mine"))
+        await shopping(yours, key).dispatch(add("yours"))
+
+        undone = shopping(mine, key).undo()
+
+        assert undone is not None
+        assert await undone == ["yours"]
+        assert shopping(mine, key).undo() is None
+
+
+async def test_a_group_is_undone_in_one_step(server: ServerProcess, key: str) -> None:
+    async with Provider(server.url) as party:
+        items = shopping(party, key)
+        items.dispatch(add("first"))
+        with items.undo_group(), items.undo_group():
+            for text in "abc":
+                items.dispatch(add(text))
+            with pytest.raises(ConfigurationError, match="inside undo_group"):
+                items.undo()
+        with items.undo_group():
+            pass
+
+        items.undo()
+        assert items.value == ["first"]
+        items.redo()
+        assert items.value == ["first", "a", "b", "c"]
+        items.undo()
+        assert items.value == ["first"]
+
+
+async def test_a_new_action_ends_what_could_be_redone(server: ServerProcess, key: str) -> None:
+    async with Provider(server.url) as party:
+        items = shopping(party, key)
+        items.dispatch(add("a"))
+        items.undo()
+        items.dispatch(add("b"))
+
+        assert (items.can_redo, items.redo(), items.value) == (False, None, ["b"])
+
+
+async def test_changes_of_a_shared_value_need_no_declaration(server: ServerProcess, key: str) -> None:
+    async with Provider(server.url) as mine, Provider(server.url) as yours:
+        votes = await mine.server_state({"yes": 1}, key).ready()
+        await votes.increment(5, path="yes")
+        await yours.server_state({"yes": 1}, key).increment(10, path="yes")
+        await votes.set(lambda value: {**value, "no": 1})
+
+        votes.undo()
+        last = votes.undo()
+
+        assert last is not None
+        assert await last == {"yes": 11}
+
+
+async def test_a_refused_action_is_not_undone(server: ServerProcess, key: str) -> None:
+    @reducer(inverse=lambda before, action: Finish(text=action.text))
+    def declared(state: Todos, action: TodoAction) -> Todos:
+        return todo_reducer(state, action)
+
+    async with Provider(server.url, on_error=lambda error: None) as party:
+        todos = party.server_reducer(declared, Todos(), key)
+        await todos.dispatch(Add(text="milk"))
+        with pytest.raises(ActionRejected):
+            await todos.dispatch(Add(text="milk"))
+        with pytest.raises(ActionRejected):
+            await todos.dispatch(Break())
+
+        undone = todos.undo()
+
+        assert undone is not None
+        assert [item.done for item in (await undone).items] == [True]
+        assert not todos.can_undo
+
+
+async def test_a_reducer_that_does_not_say_how_is_told_so(server: ServerProcess, key: str) -> None:
+    async with Provider(server.url) as party:
+        todos = party.server_reducer(todo_reducer, Todos(), key)
+        todos.dispatch(Add(text="milk"))
+
+        with pytest.raises(ConfigurationError, match="inverse"):
+            todos.undo()
+
+        assert todos.can_undo
+
+
+async def test_the_state_at_an_earlier_offset(server: ServerProcess, key: str) -> None:
+    async with Provider(server.url) as party:
+        count = party.server_state(0, key)
+        offsets = []
+        for _ in range(5):
+            await count.increment()
+            offsets.append(count.offset)
+
+        history = await count.history()
+
+        assert [entry.after for entry in history] == [1, 2, 3, 4, 5]
+        assert [await count.at(offset) for offset in offsets] == [1, 2, 3, 4, 5]
+
+
+async def test_a_fork_goes_on_from_an_earlier_state_without_touching_the_original(
+    server: ServerProcess, key: str
+) -> None:
+    async with Provider(server.url) as party:
+        count = party.server_state(0, key)
+        await count.set(5)
+        five = count.offset
+        await count.set(6)
+
+        what_if = await party.fork(count, f"{key}/what-if", at=five)
+
+        assert (await what_if.ready()).value == 5
+        assert await what_if.increment(100) == 105
+        assert count.value == 6
+        values: Any = (await what_if.history()).at(1)
+        assert values == 5
