@@ -48,7 +48,10 @@ def conformance(arguments: Arguments = None) -> None:
 
 @_forwards
 def bench(arguments: Arguments = None) -> None:
-    """Measure stream servers side by side; with --client first, stream clients."""
+    """Measure stream servers, or clients, side by side.
+
+    With --client as the first option it measures clients, else servers.
+    """
     if arguments and arguments[0] == "--client":
         _forward("durafold.client_bench", arguments[1:])
     _forward("durafold_server.bench.cli", arguments)
