@@ -106,16 +106,18 @@ export class Composer {
     if (!text.trim()) return;
     const wrong = this.json ? problemOf(text) : "";
     if (wrong) return fill(this.problem, wrong);
-    try {
-      await this.send(text);
-    } catch (error) {
-      return fill(this.problem, explain(error));
-    }
+    // Emptied at once: what is typed while the answer is awaited belongs to the next message.
     rememberMessage(text);
     this.place = -1;
     this.draft = "";
     this.write("");
     fill(this.problem);
+    try {
+      await this.send(text);
+    } catch (error) {
+      if (!this.input.value) this.write(text);
+      fill(this.problem, explain(error));
+    }
   }
 }
 

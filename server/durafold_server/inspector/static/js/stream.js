@@ -403,7 +403,13 @@ export class StreamPage {
       action: "Delete it",
       name: readable(this.path),
       task: async () => {
-        await this.client.remove(this.path);
+        this.follower?.stop(); // it would ask for what is gone
+        try {
+          await this.client.remove(this.path);
+        } catch (error) {
+          this.follower?.start();
+          throw error;
+        }
         toast("Deleted");
         this.leave();
         this.hooks.onchange();
