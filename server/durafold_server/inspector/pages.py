@@ -27,7 +27,7 @@ from durafold_server.inspector.folding import Folded, Folder, dump_state
 from durafold_server.inspector.reducers import Registered
 from durafold_server.inspector.seeking import offset_of_last
 from durafold_server.protocol import caching
-from durafold_server.protocol.errors import InvalidRequest, NotFound, ProtocolError
+from durafold_server.protocol.errors import InvalidRequest, MethodNotAllowed, NotFound
 from durafold_server.protocol.model import StreamState
 from durafold_server.protocol.requests import parse_path
 from durafold_server.protocol.responses import HeaderList, Reply
@@ -93,18 +93,6 @@ class FoldBody(msgspec.Struct):
     reducer: str
     to: str = "now"
     initial: Any = None
-
-
-class RouteMethodNotAllowed(ProtocolError):
-    """A route of the inspector does not take this method."""
-
-    status = 405
-
-    def __init__(self, method: str, allowed: Sequence[str]) -> None:
-        super().__init__(
-            f"{method} is no method of this route; use {allowed[0]}.",
-            (("Allow", ", ".join(allowed)),),
-        )
 
 
 OpenService = Callable[[], Awaitable[StreamService]]
@@ -265,7 +253,7 @@ def _json(value: Any) -> Reply:
 
 def _check_method(request: PageRequest, *allowed: str) -> None:
     if request.method not in allowed:
-        raise RouteMethodNotAllowed(request.method, allowed)
+        raise MethodNotAllowed(request.method, allowed)
 
 
 def _one(request: PageRequest, name: str) -> str:

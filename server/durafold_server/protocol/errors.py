@@ -29,6 +29,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from durafold.wire import names
@@ -122,14 +123,16 @@ class NotFound(ProtocolError):
 
 
 class MethodNotAllowed(ProtocolError):
-    """The method is none of PUT, POST, GET, HEAD, DELETE, OPTIONS."""
+    """The method is none of PUT, POST, GET, HEAD, DELETE, OPTIONS; or none of `allowed`, if given."""
 
     status = 405
 
-    def __init__(self, method: str) -> None:
+    def __init__(self, method: str, allowed: Sequence[str] = ()) -> None:
         super().__init__(
-            f"{method} is not an operation of a stream; use PUT, POST, GET, HEAD or DELETE.",
-            (("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS"),),
+            f"{method} is no method of this address; use {' or '.join(allowed)}."
+            if allowed
+            else f"{method} is not an operation of a stream; use PUT, POST, GET, HEAD or DELETE.",
+            (("Allow", ", ".join(allowed) or "GET, HEAD, POST, PUT, DELETE, OPTIONS"),),
         )
 
 
