@@ -232,9 +232,27 @@ class SequenceConflict(ServerRefused):
 
 
 class StreamGone(ServerRefused):
-    """410: soft-deleted, or the offset is before the earliest retained one (PROTOCOL §5.6)."""
+    """410: soft-deleted, or the offset is before the earliest retained one (PROTOCOL §5.6).
+
+    Attributes:
+        earliest_offset: where reading can go on, if the server says that this is all that is wrong: what was
+            written between the offset and this one is no longer kept.
+    """
 
     code = "gone"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 410,
+        earliest_offset: str | None = None,
+        stream: str | None = None,
+        offset: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, status=status, stream=stream, offset=offset, hint=hint)
+        self.earliest_offset = earliest_offset
 
 
 class PayloadTooLarge(ServerRefused):

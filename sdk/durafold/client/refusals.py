@@ -91,7 +91,6 @@ _PLAIN: Final[Mapping[int, tuple[type[ServerRefused], str, str | None]]] = {
     401: (Unauthorized, "The server wants credentials", "Pass headers with a valid token"),
     404: (StreamNotFound, "There is no such stream", None),
     405: (ServerRefused, "The stream does not support this operation", None),
-    410: (StreamGone, "The stream was deleted, or this part of it is no longer kept", None),
     413: (PayloadTooLarge, "The data is larger than the server accepts", "Append it in smaller parts"),
     422: (Unprocessable, "The stream's reducer refuses the action", None),
     501: (ServerRefused, "The stream does not support this operation", None),
@@ -122,6 +121,23 @@ def _forbidden(refusal: _Refusal) -> ServerRefused:
         current_epoch=epoch,
         stream=refusal.stream,
         hint="Another process writes under the same id: take a fresh one, or a higher epoch",
+    )
+
+
+def _gone(refusal: _Refusal) -> StreamGone:
+    earliest = refusal.reply.header(names.STREAM_EARLIEST_OFFSET)
+    what, hint = "The stream was deleted, or this part of it is no longer kept", None
+    if earliest is not None:
+        what, hint = (
+            "This part of the stream is no longer kept",
+            f"Read on from {earliest}, or from the start",
+        )
+    return StreamGone(
+        refusal.message(what),
+        earliest_offset=earliest,
+        stream=refusal.stream,
+        offset=refusal.offset,
+        hint=hint,
     )
 
 
@@ -207,6 +223,7 @@ _SPECIAL: Final[Mapping[int, Callable[[_Refusal], DurafoldError]]] = {
     404: _not_found,
     408: _request_timeout,
     409: _conflict,
+    410: _gone,
     429: _too_many_requests,
 }
 

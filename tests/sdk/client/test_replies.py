@@ -102,6 +102,15 @@ def test_a_403_with_an_epoch_is_a_fence() -> None:
     assert error.current_epoch == 7
 
 
+def test_a_410_may_name_where_reading_can_go_on() -> None:
+    trimmed, deleted = refusal(410, Stream_Earliest_Offset="0042"), refusal(410)
+
+    assert isinstance(trimmed, StreamGone)
+    assert isinstance(deleted, StreamGone)
+    assert (trimmed.earliest_offset, deleted.earliest_offset) == ("0042", None)
+    assert "0042" in str(trimmed)
+
+
 def test_a_409_of_a_closed_stream_names_its_final_offset() -> None:
     error = refusal(409, Stream_Closed="TRUE", Stream_Next_Offset="0042")
 
