@@ -70,6 +70,18 @@ class Lifetime(Value, frozen=True):
 FOREVER = Lifetime()
 
 
+class Retention(Value, frozen=True):
+    """How much of a stream is kept (an extension): 0 keeps all, None leaves it to the server's default.
+
+    Attributes:
+        bytes: so many of the newest bytes, at least.
+        age_s: what was appended in the last so many seconds.
+    """
+
+    bytes: int | None = None
+    age_s: int | None = None
+
+
 class Segment(Value, frozen=True):
     """A stretch of a stream: bytes of stream `stream_id` up to position `until`.
 
@@ -107,7 +119,7 @@ class Fork(Value, frozen=True):
     inherited: tuple[Segment, ...]
 
 
-class StreamState(Value, frozen=True):
+class StreamState(Value, frozen=True, omit_defaults=True):
     """One stream at one moment. Readers get it whole, so tail and closure never disagree.
 
     Attributes:
@@ -127,6 +139,9 @@ class StreamState(Value, frozen=True):
         deleted: soft-deleted: gone for clients, kept for its forks.
         salvaged: the stretches of its own data that offsets of earlier origins belong to, oldest first.
         origin: what the offsets of its newest data begin with, where a repair has changed that; else the id.
+        retention: how much of it is kept, as asked for at creation; None if nothing was.
+        forked_until: no living fork needs bytes of it from here on.
+        internal: written by the server alone; clients may only read it.
     """
 
     id: int
@@ -145,6 +160,9 @@ class StreamState(Value, frozen=True):
     deleted: bool = False
     salvaged: tuple[Segment, ...] = ()
     origin: int | None = None
+    retention: Retention | None = None
+    forked_until: int = 0
+    internal: bool = False
 
     def segments(self) -> tuple[Segment, ...]:
         """The stretches that make up the whole stream, oldest first; the last one is its own data."""
@@ -162,6 +180,20 @@ class StreamState(Value, frozen=True):
     def offset(self, position: int) -> str:
         """The token of a position (PROTOCOL §8)."""
         return format_offset(self.owner(position), position)
+
+
+class Extent(Value, frozen=True):
+    """A stretch of stored bytes that was appended at once, or is kept as one piece.
+
+    Attributes:
+        start: position of the first byte.
+        end: position after the last byte: an append ended here.
+        appended_us: when the last of it was appended; 0 if that was not noted.
+    """
+
+    start: int
+    end: int
+    appended_us: int
 
 
 class Payload(Value, frozen=True):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from durafold_server.metrics import CommitCounts
-from durafold_server.protocol.model import Decide, R, ReadKey, StreamState
+from durafold_server.protocol.model import Decide, Extent, R, ReadKey, StreamState
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class StreamStore(Protocol):
         """Bytes of one stream from position `after`, at most up to `until`.
 
         Ends where an append ended, before `max_bytes` are exceeded, but holds at least one append. Empty
-        when `after` is `until` or the stream's data was purged.
+        when `after` is `until`, or what follows it was freed or purged.
 
         Args:
             stream_id: whose own bytes.
@@ -140,6 +140,33 @@ class StreamStore(Protocol):
             NotABoundary: `framed`, and `after` is inside a message.
             StoreDamaged: the bytes fail their checksum.
             StoreFailure: they cannot be read.
+        """
+        ...
+
+    async def extents(self, stream_id: int, after: int, *, until: int, limit: int) -> Sequence[Extent]:
+        """Which of a stream's own bytes between two positions were kept as one piece, and since when.
+
+        In order, without gaps, beginning with the one that holds the byte at `after`; none if that was freed.
+
+        Args:
+            stream_id: whose own bytes.
+            after: a position.
+            until: no bytes from here on; may cut an extent, and an extent may begin before `after`.
+            limit: how many at most; fewer mean that there are no more.
+
+        Raises:
+            StoreFailure: they cannot be read.
+        """
+        ...
+
+    async def free(self, stream_id: int, *, after: int, before: int, limit: int) -> bool:
+        """Free data between two positions, up to `limit` pieces; True when no whole piece is left there.
+
+        Call it only once no reader needs them: `before` is where the stream begins, and its living forks
+        need nothing from `after` on. A piece that reaches beyond either position is kept whole.
+
+        Raises:
+            StoreFailure: some may be freed.
         """
         ...
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+from array import array
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +15,7 @@ from durafold_server.protocol import json_mode, lifetimes
 from durafold_server.protocol.model import (
     AppendData,
     Decide,
+    Extent,
     Loaded,
     ProducerState,
     R,
@@ -34,21 +37,21 @@ class _Log:
     Small appends share a segment, so a page of thousands of them is a few slices.
     """
 
-    __slots__ = ("_ends", "_open", "_segments", "_starts", "base")
+    __slots__ = ("_ends", "_holes", "_open", "_open_start", "_segments", "_starts", "_times", "base")
 
     def __init__(self, base: int) -> None:
         self.base = base
         self._segments: list[bytes] = []
         self._starts: list[int] = []  # position of each full segment
         self._open = bytearray()
-        self._ends: list[int] = []  # position after each append
+        self._open_start = base
+        self._ends = array("q")  # position after each append
+        self._times = array("q")  # of each append
+        self._holes: dict[int, int] = {}  # freed stretches behind bytes that forks need: start → end
 
-    @property
-    def _open_start(self) -> int:
-        return self._starts[-1] + len(self._segments[-1]) if self._starts else self.base
-
-    def append(self, data: bytes) -> None:
+    def append(self, data: bytes, now_us: int) -> None:
         self._ends.append((self._ends[-1] if self._ends else self.base) + len(data))
+        self._times.append(now_us)
         if len(data) >= _SEGMENT_BYTES:
             self._close_segment()
             self._add_segment(data)
@@ -65,6 +68,12 @@ class _Log:
     def _add_segment(self, data: bytes) -> None:
         self._starts.append(self._open_start)
         self._segments.append(data)
+        self._open_start += len(data)
+
+    def has(self, position: int) -> bool:
+        """Whether the byte at a position was not freed."""
+        in_hole = any(start <= position < end for start, end in self._holes.items())
+        return position >= self.base and not in_hole
 
     def is_boundary(self, position: int) -> bool:
         """Whether a JSON message ends at `position`; it may lie inside an append of several."""
@@ -73,15 +82,15 @@ class _Log:
             return position == self.base
         if position in (self.base, self._ends[index]):
             return True
-        start = self._ends[index - 1] if index else self.base
+        start = self._start_of(index)
         return json_mode.is_boundary(self.read(start, self._ends[index], 1), position - start)
 
     def read(self, after: int, until: int, max_bytes: int) -> bytes:
         end = self._page_end(after, until, max_bytes)
         parts: list[bytes | bytearray] = []
         position = after
-        index = bisect_right(self._starts, position) - 1
-        while position < end and 0 <= index < len(self._segments):
+        index = max(0, bisect_right(self._starts, position) - 1)
+        while position < end and index < len(self._segments):
             begin = position - self._starts[index]
             parts.append(self._segments[index][begin : begin + end - position])
             position += len(parts[-1])
@@ -90,6 +99,40 @@ class _Log:
             begin = position - self._open_start
             parts.append(self._open[begin : begin + end - position])
         return b"".join(parts)
+
+    def extents(self, after: int, until: int, limit: int) -> list[Extent]:
+        first = bisect_right(self._ends, after)
+        indexes = range(first, min(first + limit, len(self._ends)))
+        found = [Extent(self._start_of(i), min(self._ends[i], until), self._times[i]) for i in indexes]
+        return [extent for extent in found if extent.start < until]
+
+    def free(self, after: int, before: int) -> None:
+        """Free the appends that lie between two positions; `before` is where one ended."""
+        if after <= self.base:
+            gone = bisect_right(self._ends, before)
+            del self._ends[:gone], self._times[:gone]
+            self.base = before
+            self._holes.clear()
+        else:
+            # The append that reaches `after` stays, and an empty one that marks where the hole ends.
+            first, last = bisect_left(self._ends, after) + 1, bisect_left(self._ends, before)
+            after = self._ends[first - 1]
+            del self._ends[first:last], self._times[first:last]
+            self._holes[after] = before
+        self._free_segments(after, before)
+
+    def _free_segments(self, after: int, before: int) -> None:
+        first = bisect_left(self._starts, after)
+        last = first
+        while last < len(self._segments) and self._starts[last] + len(self._segments[last]) <= before:
+            last += 1
+        del self._segments[first:last], self._starts[first:last]
+        if after <= self._open_start < before:
+            del self._open[: before - self._open_start]
+            self._open_start = before
+
+    def _start_of(self, index: int) -> int:
+        return self._ends[index - 1] if index else self.base
 
     def _page_end(self, after: int, until: int, max_bytes: int) -> int:
         first = bisect_right(self._ends, after)  # the first append that ends beyond `after`
@@ -132,9 +175,10 @@ class MemoryStore:
 
     async def transact(self, keys: Sequence[ReadKey], decide: Decide[R]) -> R:
         """See `StreamStore`. One step of the event loop, so nothing can come between."""
-        decision = decide([self._load(key) for key in keys], self._now())
+        now_us = self._now()
+        decision = decide([self._load(key) for key in keys], now_us)
         for write in decision.writes:
-            self._apply(write)
+            self._apply(write, now_us)
         for write in decision.writes:
             self._announce(write)
         return decision.result
@@ -150,16 +194,28 @@ class MemoryStore:
     async def read(self, stream_id: int, after: int, *, until: int, max_bytes: int, framed: bool) -> Page:
         """See `StreamStore`."""
         log = self._logs.get(stream_id)
-        if log is None:
+        if log is None or not log.has(after):
             return Page(after, b"")
         if framed and not log.is_boundary(after):
             raise NotABoundary
         return Page(after, log.read(after, until, max_bytes))
 
+    async def extents(self, stream_id: int, after: int, *, until: int, limit: int) -> Sequence[Extent]:
+        """See `StreamStore`."""
+        log = self._logs.get(stream_id)
+        return log.extents(after, until, limit) if log is not None and log.has(after) else ()
+
+    async def free(self, stream_id: int, *, after: int, before: int, limit: int) -> bool:  # noqa: ARG002
+        """See `StreamStore`. Freed at once."""
+        log = self._logs.get(stream_id)
+        if log is not None and after < before:
+            log.free(after, before)
+        return True
+
     async def list_streams(self, prefix: str, after: str | None, limit: int) -> Sequence[StreamState]:
         """See `StreamStore`."""
-        paths = sorted(p for p in self._streams if p.startswith(prefix) and (after is None or p > after))
-        return [self._streams[path] for path in paths[:limit]]
+        paths = (p for p in self._streams if p.startswith(prefix) and (after is None or p > after))
+        return [self._streams[path] for path in heapq.nsmallest(limit, paths)]
 
     async def count_streams(self) -> int:
         """See `StreamStore`."""
@@ -215,7 +271,7 @@ class MemoryStore:
         for observer in self._observers:
             observer(changed)
 
-    def _apply(self, write: Write) -> None:
+    def _apply(self, write: Write, now_us: int) -> None:
         match write:
             case SaveStream(stream):
                 self._streams[stream.path] = stream
@@ -223,7 +279,7 @@ class MemoryStore:
                 log = self._logs.get(stream_id)
                 if log is None:
                     log = self._logs[stream_id] = _Log(start)
-                log.append(payload.data)
+                log.append(payload.data, now_us)
             case SaveProducer(stream_id, producer_id, producer):
                 self._producers[stream_id][producer_id] = producer
             case RemoveStream(stream):

@@ -591,6 +591,174 @@ async def test_made_used_and_removed_at_the_same_time_leaves_nothing(store: Stre
     assert await store.list_streams("", None, 10) == []
 
 
+# Trimming
+
+
+async def trimmed(store: StreamStore, stream: StreamState, start: int) -> StreamState:
+    """The stream that begins at `start`, as readers see it before anything is freed."""
+    after = replace(stream, start=start)
+    await write(store, SaveStream(after))
+    return after
+
+
+async def tens(store: StreamStore, clock: ManualClock, appends: int = 10) -> StreamState:
+    """A stream of appends of ten bytes, one a second."""
+    stream = await make(store)
+    for _ in range(appends):
+        clock.now_us += 1_000_000
+        stream = await add(store, "s", b"0123456789")
+    return stream
+
+
+async def free_all(store: StreamStore, stream: StreamState, after: int, before: int, limit: int = 3) -> None:
+    while not await store.free(stream.id, after=after, before=before, limit=limit):
+        pass
+
+
+async def test_extents_tell_where_and_when_appends_ended(store: StreamStore, clock: ManualClock) -> None:
+    begun_us = clock.now_us
+    stream = await tens(store, clock)
+
+    extents = await store.extents(stream.id, 0, until=stream.tail, limit=100)
+
+    assert [(extent.start, extent.end) for extent in extents] == [(n, n + 10) for n in range(0, 100, 10)]
+    assert [extent.appended_us for extent in extents] == [begun_us + n * 1_000_000 for n in range(1, 11)]
+
+
+@pytest.mark.parametrize(
+    ("after", "until", "limit", "places"),
+    [
+        (0, 100, 2, [(0, 10), (10, 20)]),
+        (25, 100, 2, [(20, 30), (30, 40)]),
+        (85, 93, 9, [(80, 90), (90, 93)]),
+        (90, 100, 9, [(90, 100)]),
+        (100, 100, 9, []),
+        (50, 50, 9, []),
+    ],
+)
+async def test_extents_between_two_positions(
+    store: StreamStore,
+    clock: ManualClock,
+    after: int,
+    until: int,
+    limit: int,
+    places: list[tuple[int, int]],
+) -> None:
+    stream = await tens(store, clock)
+
+    extents = await store.extents(stream.id, after, until=until, limit=limit)
+
+    assert [(extent.start, extent.end) for extent in extents] == places
+
+
+async def test_freed_data_is_gone_and_what_follows_is_whole(store: StreamStore, clock: ManualClock) -> None:
+    stream = await trimmed(store, await tens(store, clock), 40)
+
+    await free_all(store, stream, 0, 40)
+
+    assert await store.load("s") == stream
+    assert (await store.read(stream.id, 0, until=100, max_bytes=99, framed=False)).data == b""
+    assert (await store.read(stream.id, 39, until=100, max_bytes=99, framed=False)).data == b""
+    assert await store.extents(stream.id, 30, until=100, limit=9) in ([], ())
+    assert (await store.read(stream.id, 40, until=100, max_bytes=99, framed=False)).data == b"0123456789" * 6
+    extents = await store.extents(stream.id, 40, until=100, limit=2)
+    assert [(extent.start, extent.end) for extent in extents] == [(40, 50), (50, 60)]
+
+
+async def test_freeing_keeps_pieces_that_reach_beyond(store: StreamStore, clock: ManualClock) -> None:
+    stream = await tens(store, clock)
+
+    await free_all(store, stream, 15, 30)
+    await trimmed(store, stream, 30)
+
+    assert (await store.read(stream.id, 0, until=20, max_bytes=99, framed=False)).data == b"0123456789" * 2
+    assert (await store.read(stream.id, 25, until=100, max_bytes=99, framed=False)).data == b""
+    assert (await store.read(stream.id, 30, until=40, max_bytes=99, framed=False)).data == b"0123456789"
+
+
+async def test_freeing_what_was_freed_before_goes_on_from_there(
+    store: StreamStore, clock: ManualClock
+) -> None:
+    stream = await trimmed(store, await tens(store, clock), 80)
+    await free_all(store, stream, 20, 50)
+
+    await free_all(store, stream, 20, 60)
+    await free_all(store, stream, 0, 80)
+
+    assert (await store.read(stream.id, 10, until=100, max_bytes=99, framed=False)).data == b""
+    assert (await store.read(stream.id, 80, until=100, max_bytes=99, framed=False)).data == b"0123456789" * 2
+
+
+async def test_a_stream_that_was_trimmed_to_its_tail_goes_on(store: StreamStore, clock: ManualClock) -> None:
+    stream = await trimmed(store, await tens(store, clock), 100)
+    await free_all(store, stream, 0, 100)
+
+    after = await add(store, "s", b"next")
+
+    assert after == replace(stream, tail=104, used_us=after.used_us)
+    assert (await store.read(stream.id, 100, until=104, max_bytes=99, framed=False)).data == b"next"
+    extents = await store.extents(stream.id, 100, until=104, limit=9)
+    assert [(extent.start, extent.end) for extent in extents] == [(100, 104)]
+
+
+async def test_framed_reads_of_what_is_left_know_their_boundaries(store: StreamStore) -> None:
+    await make(store, mode=Mode.JSON)
+    await add(store, "s", b"1,22,")
+    await add(store, "s", b"1,22,")
+    stream = await trimmed(store, await add(store, "s", b"1,22,"), 5)
+
+    await free_all(store, stream, 0, 5)
+
+    assert (await store.read(stream.id, 5, until=15, max_bytes=99, framed=True)).data == b"1,22,1,22,"
+    assert (await store.read(stream.id, 7, until=10, max_bytes=99, framed=True)).data == b"22,"
+    with pytest.raises(NotABoundary):
+        await store.read(stream.id, 8, until=15, max_bytes=99, framed=True)
+
+
+async def test_a_start_that_moved_is_told(store: StreamStore, clock: ManualClock) -> None:
+    stream = await tens(store, clock)
+    seen: list[int] = []
+    store.observe(lambda s: seen.append(s.start))
+
+    await trimmed(store, stream, 40)
+
+    assert seen == [40]
+
+
+async def test_nothing_is_freed_of_streams_that_are_not_there(store: StreamStore) -> None:
+    assert await store.free(999, after=0, before=10, limit=3)
+    assert list(await store.extents(999, 0, until=10, limit=3)) == []
+
+
+@given(
+    sizes=st.lists(st.sampled_from([1, 7, 40_000, 70_000]), min_size=1, max_size=8),
+    needed=st.integers(0, 8),
+    cuts=st.lists(st.integers(0, 8), max_size=4).map(sorted),
+)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+async def test_whatever_is_freed_the_rest_is_there(
+    store: StreamStore, sizes: list[int], needed: int, cuts: list[int]
+) -> None:
+    path = f"s{await store.count_streams()}"
+    stream = await make(store, path)
+    ends = [0, *accumulate(sizes)]
+    data = b"".join(bytes([n]) * size for n, size in enumerate(sizes))
+    for begin, end in pairwise(ends):
+        stream = await add(store, path, data[begin:end])
+    by_forks = ends[min(needed, len(sizes))]
+    for cut in cuts:
+        stream = await trimmed(store, stream, ends[min(cut, len(sizes))])
+        await free_all(store, stream, by_forks, stream.start)
+
+    inherited = await store.read(stream.id, 0, until=by_forks, max_bytes=1 << 30, framed=False)
+    own = await store.read(stream.id, stream.start, until=stream.tail, max_bytes=1 << 30, framed=False)
+    await free_all(store, stream, 0, stream.start)
+    left = await store.read(stream.id, stream.start, until=stream.tail, max_bytes=1 << 30, framed=False)
+
+    assert inherited.data == data[:by_forks]
+    assert own.data == left.data == data[stream.start :]
+
+
 # Records
 
 

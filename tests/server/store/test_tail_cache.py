@@ -56,6 +56,29 @@ def test_a_chunk_larger_than_that_is_kept_alone() -> None:
     assert cache.chunks_from(7, 0) is None
 
 
+def test_what_was_trimmed_is_let_go_of_in_whole_chunks() -> None:
+    cache = TailCache(max_bytes=250)
+    cache.append(1, 0, bytes(100))
+    cache.append(1, 100, bytes(100))
+    cache.forget_before(1, 150)
+    cache.append(2, 0, bytes(100))
+
+    assert cache.chunks_from(1, 99) is None
+    assert cache.chunks_from(1, 150) == [(100, bytes(100))]
+    assert cache.chunks_from(2, 0) is not None
+
+
+def test_a_stream_that_was_trimmed_whole_is_forgotten_and_may_come_again() -> None:
+    cache = TailCache()
+    cache.append(1, 0, b"abc")
+    cache.forget_before(1, 3)
+    cache.forget_before(2, 3)
+
+    assert cache.chunks_from(1, 3) is None
+    cache.append(1, 3, b"de")
+    assert cache.chunks_from(1, 3) == [(3, b"de")]
+
+
 def test_streams_written_longest_ago_go_first() -> None:
     cache = TailCache(max_bytes=250)
     cache.append(1, 0, bytes(100))

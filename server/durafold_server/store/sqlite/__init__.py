@@ -5,6 +5,7 @@ store          `SqliteStore`: the `StreamStore` interface, transactions, visibil
 schema         tables, pragmas, opening and checking a file
 health         stops writing when the disk fails, and goes on once it works
 wal            the write-ahead log as a file, before SQLite reads it
+staged         what a batch of transactions will write
 records        rows ↔ values, with their checksums
 tail_cache     the newest data of busy streams, in memory
 lock           one process per data directory

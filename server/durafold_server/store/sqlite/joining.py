@@ -19,9 +19,8 @@ from typing import Final, NamedTuple
 import apsw
 
 from durafold_server.store.sqlite import records, schema
+from durafold_server.store.sqlite.staged import MAX_CHUNK_BYTES, Written
 
-MAX_CHUNK_BYTES: Final = 256 * 1024
-"""A chunk is read whole, whatever is wanted of it: no more than this are joined."""
 SMALL_CHUNK_BYTES: Final = MAX_CHUNK_BYTES // 8
 """Larger ones are left alone: they make up few rows as they are."""
 _WORTH_JOINING: Final = 64  # fewer are cheap to read apart, and more would be written at once
@@ -115,41 +114,46 @@ class Joiner:
             if not run:
                 return None
             if len(run) > 1:
-                self._replace(stretch.stream_id, run[0][0], run[-1][0], b"".join([data for _, data in run]))
-        end = run[-1][0] + len(run[-1][1])
+                self._replace(run)
+        end = run[-1].start + len(run[-1].data)
         return stretch._replace(start=end) if end < stretch.until else None
 
-    def _select_run(self, stretch: _Stretch) -> Sequence[tuple[int, bytes]]:
+    def _select_run(self, stretch: _Stretch) -> Sequence[Written]:
         """The first small chunks that follow each other and fit into one, each checked; or a big one."""
-        run: list[tuple[int, bytes]] = []
+        run: list[Written] = []
         size = 0
         with contextlib.closing(self._writer.cursor()) as cursor:
             rows = cursor.execute(
-                "SELECT start, checksum, data FROM chunk WHERE stream_id = ? AND start >= ? AND start < ? "
-                "ORDER BY start LIMIT ?",
+                "SELECT start, checksum, appended_us, data FROM chunk "
+                "WHERE stream_id = ? AND start >= ? AND start < ? ORDER BY start LIMIT ?",
                 (*stretch, _STEP_CHUNKS),
             )
-            for start, checksum, data in rows:
-                if run and not (start == run[0][0] + size and _may_join(run, size, data)):
+            for start, checksum, appended_us, data in rows:
+                if run and not (start == run[0].start + size and _may_join(run, size, data)):
                     break
-                run.append((start, records.check_chunk(stretch.stream_id, start, data, checksum)))
+                records.check_chunk(stretch.stream_id, start, appended_us, data, checksum)
+                run.append(Written(stretch.stream_id, start, appended_us, data))
                 size += len(data)
         return run
 
-    def _replace(self, stream_id: int, first: int, last: int, data: bytes) -> None:
-        """Have one chunk with the data of those that begin from `first` to `last`."""
+    def _replace(self, run: Sequence[Written]) -> None:
+        """Have one chunk with the data of these; it is as young as the youngest, so retention keeps it."""
+        first, last = run[0], run[-1]
+        joined = first._replace(appended_us=last.appended_us, data=b"".join([part.data for part in run]))
         # Synced like every commit: what `health` and `wal` conclude from the log after a failed sync or crash
         # rests on each of its commits being on the disk before the next one is begun.
         with self._writer:
             self._writer.execute(
-                "DELETE FROM chunk WHERE stream_id = ? AND start > ? AND start <= ?", (stream_id, first, last)
+                "DELETE FROM chunk WHERE stream_id = ? AND start > ? AND start <= ?",
+                (joined.stream_id, first.start, last.start),
             )
             self._writer.execute(
-                "UPDATE chunk SET checksum = ?, data = ? WHERE stream_id = ? AND start = ?",
-                (records.chunk_checksum(stream_id, first, data), data, stream_id, first),
+                "UPDATE chunk SET appended_us = ?3, data = ?4, checksum = ?5 "
+                "WHERE stream_id = ?1 AND start = ?2",
+                (*joined, records.chunk_checksum(*joined)),
             )
 
 
-def _may_join(run: Sequence[tuple[int, bytes]], run_bytes: int, data: bytes) -> bool:
-    largest = max(len(run[0][1]), len(data))  # what follows the first one is small
+def _may_join(run: Sequence[Written], run_bytes: int, data: bytes) -> bool:
+    largest = max(len(run[0].data), len(data))  # what follows the first one is small
     return largest <= SMALL_CHUNK_BYTES and run_bytes + len(data) <= MAX_CHUNK_BYTES

@@ -14,6 +14,7 @@ from durafold_server.store.base import StoreDamaged
 
 # Signed, because damage can make any number negative, and must be noticed then too.
 _PLACE: Final = struct.Struct("<qq")
+_TIME: Final = struct.Struct("<q")
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(StreamState)
 
@@ -37,18 +38,22 @@ def decode_stream(path: str, record: bytes, checksum: int) -> StreamState:
     raise StoreDamaged(f"the record of stream {path} is damaged; run `durafold repair`")
 
 
-def chunk_checksum(stream_id: int, start: int, data: bytes) -> int:
-    """Checksum of a chunk at its place, so that swapped rows are noticed too."""
-    return zlib.crc32(data, zlib.crc32(_PLACE.pack(stream_id, start)))
+def chunk_checksum(stream_id: int, start: int, appended_us: int, data: bytes) -> int:
+    """Checksum of a chunk at its place, so that swapped rows are noticed too.
+
+    Chunks of format 1 have no time, 0, and a checksum without it.
+    """
+    seed = zlib.crc32(_PLACE.pack(stream_id, start))
+    return zlib.crc32(data, zlib.crc32(_TIME.pack(appended_us), seed) if appended_us else seed)
 
 
-def check_chunk(stream_id: int, start: int, data: bytes, checksum: int) -> bytes:
+def check_chunk(stream_id: int, start: int, appended_us: int, data: bytes, checksum: int) -> bytes:
     """The data of a chunk.
 
     Raises:
         StoreDamaged: it does not match its checksum.
     """
-    if chunk_checksum(stream_id, start, data) != checksum:
+    if chunk_checksum(stream_id, start, appended_us, data) != checksum:
         raise StoreDamaged(
             f"data of stream {stream_id} at position {start} fails its checksum; run `durafold repair`"
         )

@@ -223,7 +223,9 @@ def _rebuild(connection: apsw.Connection, findings: Findings, target: Path) -> N
             _copy_stream(writer, salvaged)
         for stream_id, until in salvage.needed_until(findings).items():
             rows = (row for row in salvage.chunks(connection, stream_id) if row[1] < until)
-            writer.executemany("INSERT INTO chunk VALUES(?, ?, ?, ?)", rows)
+            writer.executemany(
+                "INSERT INTO chunk(stream_id, start, appended_us, data, checksum) VALUES(?, ?, ?, ?, ?)", rows
+            )
         writer.executemany(
             "INSERT INTO record VALUES(?, ?, ?)",
             [(key, records.record_checksum(key, value), value) for key, value in findings.records.items()],

@@ -17,6 +17,7 @@ What a client was told stays true, or is refused; it never comes to mean somethi
 from __future__ import annotations
 
 import contextlib
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,7 @@ import apsw
 from msgspec.structs import replace
 
 from durafold.wire.names import MAX_SAFE_INTEGER
+from durafold_server.protocol import registry
 from durafold_server.protocol.model import ProducerState, Segment, StreamState
 from durafold_server.store.base import StoreDamaged
 from durafold_server.store.sqlite import records
@@ -118,21 +120,32 @@ def examine(connection: apsw.Connection, now_us: int, *, lacks_commits: bool) ->
         found.streams[stream.id] = Salvaged(cut, stream, producers, lost)
     _count_forks(found)
     _read_records(connection, found)
+    _doubt_registry(found)
     return found
 
 
 def chunks(connection: apsw.Connection, stream_id: int) -> Iterator[Row]:
-    """The rows of a stream's chunks whose checksums hold, up to the first that cannot even be read."""
+    """A stream's chunks whose checksums hold, up to the first that cannot even be read.
+
+    As (stream id, start, time, data, checksum).
+    """
     try:
+        time = "appended_us" if _has_times(connection) else "0"
         for row in connection.execute(
-            "SELECT stream_id, start, checksum, data FROM chunk WHERE stream_id = ? ORDER BY start",
+            f"SELECT stream_id, start, {time}, data, checksum FROM chunk WHERE stream_id = ? ORDER BY start",  # noqa: S608
             (stream_id,),
         ):
-            with contextlib.suppress(StoreDamaged, TypeError):
-                records.check_chunk(row[0], row[1], row[3], row[2])
+            with contextlib.suppress(StoreDamaged, TypeError, struct.error):
+                records.check_chunk(*row)
                 yield row
     except apsw.Error:
         return
+
+
+def _has_times(connection: apsw.Connection) -> bool:
+    """Whether chunks say when they were appended; in format 1 they do not."""
+    columns = connection.execute("SELECT name FROM pragma_table_info('chunk')")
+    return ("appended_us",) in columns.fetchall()
 
 
 def needed_until(found: Findings) -> dict[int, int]:
@@ -143,6 +156,15 @@ def needed_until(found: Findings) -> dict[int, int]:
             if segment.stream_id not in found.streams or segment.stream_id == salvaged.stream.id:
                 needed[segment.stream_id] = max(segment.until, needed.get(segment.stream_id, 0))
     return needed
+
+
+def _doubt_registry(found: Findings) -> None:
+    """Leave out the registry unless all is whole; the server makes it anew from the streams."""
+    found.lost_streams = [path for path in found.lost_streams if path != registry.PATH]
+    if not found.has_all:
+        found.streams = {
+            stream_id: salvaged for stream_id, salvaged in found.streams.items() if not salvaged.was.internal
+        }
 
 
 def _structure(connection: apsw.Connection) -> list[str]:
@@ -211,7 +233,7 @@ class _Runs:
     def _of(self, stream_id: int) -> list[tuple[int, int]]:
         if stream_id not in self._known:
             runs: list[tuple[int, int]] = []
-            for _, start, _, data in chunks(self._connection, stream_id):
+            for _, start, _, data, _ in chunks(self._connection, stream_id):
                 if runs and runs[-1][1] == start:
                     runs[-1] = (runs[-1][0], start + len(data))
                 else:

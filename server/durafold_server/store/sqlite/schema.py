@@ -13,14 +13,16 @@ from durafold_server.store.base import StoreDamaged, StoreFailure, StoreFull
 from durafold_server.store.sqlite import wal
 
 FILE_NAME: Final = "streams.db"
-VERSION: Final = 1
+VERSION: Final = 2
 PAGE_BYTES: Final = 8192
 _CUT_SHORT: Final = (apsw.SQLITE_IOERR_SHORT_READ, apsw.SQLITE_IOERR_CORRUPTFS)
 _APPLICATION_ID: Final = 0x64757261  # "dura"
 
 # stream.record and chunk.data carry checksums (see records); expires_us only speeds up the search for
-# expired streams. A chunk holds the bytes of one or more whole appends from position `start` on. Rows of
-# `garbage` are removed streams whose chunks are still to be freed. `record` holds values of the server's own.
+# expired streams. A chunk holds the bytes of one or more whole appends from position `start` on, the last of
+# which came at `appended_us` (0 in chunks of format 1, which did not note it). Rows of `garbage` are removed
+# streams whose chunks are still to be freed. `record` holds values of the server's own. A new column goes last in
+# its table, as it does in a file that gets it later: then `repair` can read the rows of any of them.
 # AUTOINCREMENT keeps the greatest id ever used in sqlite_sequence, so that ids (and with them offsets) never
 # repeat; its row is made here, so that ids of streams that lived within one batch can be noted as well.
 _TABLES: Final = """
@@ -37,6 +39,7 @@ CREATE TABLE chunk(
     start INTEGER NOT NULL,
     checksum INTEGER NOT NULL,
     data BLOB NOT NULL,
+    appended_us INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY(stream_id, start)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE producer(
@@ -59,10 +62,15 @@ _CREATE: Final = (
     f"BEGIN IMMEDIATE; {_TABLES}"
     f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT"
 )
+# Adding a column writes the table's definition only. As the table is STRICT, SQLite reads its rows once.
+_FROM_1: Final = (
+    "BEGIN IMMEDIATE; ALTER TABLE chunk ADD COLUMN appended_us INTEGER NOT NULL DEFAULT 0;"
+    "PRAGMA user_version = 2; COMMIT"
+)
 
 
 def open_writer(file: Path) -> apsw.Connection:
-    """The one connection that writes; creates the tables in a new file.
+    """The one connection that writes; creates the tables in a new file, and brings an older one up to date.
 
     Raises:
         StoreFailure: the file is no store of ours, of a newer version, or cannot be opened.
@@ -88,6 +96,8 @@ def open_writer(file: Path) -> apsw.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         if is_new:
             connection.execute(_CREATE)
+        elif connection.pragma("user_version") == 1:
+            connection.execute(_FROM_1)
         return connection
 
 
@@ -181,7 +191,7 @@ def check_format(connection: apsw.Connection, file: Path) -> None:
 
 def _is_new(connection: apsw.Connection, file: Path) -> bool:
     version = connection.pragma("user_version")
-    if version == VERSION and connection.pragma("application_id") == _APPLICATION_ID:
+    if version in (1, VERSION) and connection.pragma("application_id") == _APPLICATION_ID:
         return False
     if version != 0 or connection.execute("SELECT count(*) FROM sqlite_schema").get:
         raise StoreFailure(

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -25,74 +24,39 @@ from durafold_server.clock import Clock, StrictClock, system_clock
 from durafold_server.metrics import CommitCounts
 from durafold_server.protocol import json_mode, lifetimes
 from durafold_server.protocol.model import (
-    AppendData,
     Decide,
     Decision,
+    Extent,
     Loaded,
     ProducerState,
     R,
     ReadKey,
-    RemoveStream,
-    SaveProducer,
     SaveStream,
     StreamState,
-    Write,
 )
 from durafold_server.store.base import NotABoundary, Page, StoreCapabilities, StoreFailure, StoreHalted
 from durafold_server.store.group_commit import Announce, GroupCommit, Job
 from durafold_server.store.sqlite import records, schema
 from durafold_server.store.sqlite.health import Health
-from durafold_server.store.sqlite.joining import MAX_CHUNK_BYTES, Joiner
+from durafold_server.store.sqlite.joining import Joiner
 from durafold_server.store.sqlite.lock import DirectoryLock
+from durafold_server.store.sqlite.staged import Staged, Written
 from durafold_server.store.sqlite.tail_cache import TailCache
 
 logger = logging.getLogger(__name__)
 
 _HOUSEKEEPING_S = 1.0
 _PURGE_CHUNKS = 256
+# Chunks of stream ?1 in order, from the one that position ?2 may be in up to position ?3.
+_FROM_POSITION = (
+    " FROM chunk WHERE stream_id = ?1 AND start < ?3 AND start >= "
+    "coalesce((SELECT max(start) FROM chunk WHERE stream_id = ?1 AND start <= ?2), ?2) ORDER BY start"
+)
+_CHUNKS = "SELECT start, checksum, appended_us, data" + _FROM_POSITION
+_EXTENTS = "SELECT start, length(data), appended_us" + _FROM_POSITION + " LIMIT ?4"
 
 
-@dataclass(slots=True)
-class _Staged:
-    """What a batch will write: streams by path (None: removed), producers and chunks by stream."""
-
-    streams: dict[str, StreamState | None] = field(default_factory=dict)
-    producers: dict[tuple[int, str], ProducerState] = field(default_factory=dict)
-    chunks: dict[int, list[tuple[int, list[bytes]]]] = field(default_factory=dict)
-    removed: set[int] = field(default_factory=set)
-    records: dict[str, bytes | None] = field(default_factory=dict)
-    concerned: bool = False  # whether the job at hand has added to it or looked at it
-
-    def __bool__(self) -> bool:
-        return bool(self.streams or self.producers or self.records)
-
-    def add(self, write: Write) -> None:
-        self.concerned = True
-        match write:
-            case SaveStream(stream):
-                self.streams[stream.path] = stream
-            case AppendData(stream_id, start, payload):
-                self._add_data(stream_id, start, payload.data)
-            case SaveProducer(stream_id, producer_id, producer):
-                self.producers[stream_id, producer_id] = producer
-            case RemoveStream(stream):
-                self.streams[stream.path] = None
-                self.removed.add(stream.id)
-
-    def put_record(self, key: str, value: bytes | None) -> None:
-        self.concerned = True
-        self.records[key] = value
-
-    def _add_data(self, stream_id: int, start: int, data: bytes) -> None:
-        """Appends of one batch to one stream become one chunk, up to a size that is quick to read."""
-        chunks = self.chunks.setdefault(stream_id, [])
-        if chunks and start + len(data) - chunks[-1][0] <= MAX_CHUNK_BYTES:
-            chunks[-1][1].append(data)
-        else:
-            chunks.append((start, [data]))
-
-
-_Work = Callable[[_Staged], Any]
+_Work = Callable[[Staged], Any]
 """One caller's part of a batch; runs on the writer thread and may stage writes."""
 
 
@@ -150,12 +114,13 @@ class SqliteStore:
     async def transact(self, keys: Sequence[ReadKey], decide: Decide[R]) -> R:
         """See `StreamStore`."""
 
-        def work(staged: _Staged) -> R:
-            decision = decide([self._look(key, staged) for key in keys], self._now())
+        def work(staged: Staged) -> R:
+            now_us = self._now()
+            decision = decide([self._look(key, staged) for key in keys], now_us)
             if decision.writes:
                 self._health.check()
             for write in decision.writes:
-                staged.add(write)
+                staged.add(write, now_us)
             return decision.result
 
         return cast("R", await self._group.submit(work))
@@ -180,13 +145,24 @@ class SqliteStore:
             return _page(cached, after, until, max_bytes, framed=framed)
         return await asyncio.to_thread(self._read_chunks, stream_id, after, until, max_bytes, framed)
 
+    async def extents(self, stream_id: int, after: int, *, until: int, limit: int) -> Sequence[Extent]:
+        """See `StreamStore`."""
+        if after >= until:
+            return ()
+        return await asyncio.to_thread(self._read_extents, stream_id, after, until, limit)
+
+    async def free(self, stream_id: int, *, after: int, before: int, limit: int) -> bool:
+        """See `StreamStore`."""
+        freed = self._group.submit(lambda _staged: self._free(stream_id, after, before, limit))
+        return cast("bool", await freed)
+
     async def list_streams(self, prefix: str, after: str | None, limit: int) -> Sequence[StreamState]:
         """See `StreamStore`."""
         found = await asyncio.to_thread(
             self._select_streams,
             "SELECT path, record, checksum FROM stream "
-            "WHERE path >= ? AND path > ? AND substr(path, 1, ?) = ? ORDER BY path LIMIT ?",
-            (prefix, after or "", len(prefix), prefix, limit),
+            "WHERE path >= ? AND path > ? AND path < ? AND substr(path, 1, ?) = ? ORDER BY path LIMIT ?",
+            (prefix, after or "", f"{prefix}\U0010ffff", len(prefix), prefix, limit),
         )
         return [self._as_used(stream) for stream in found]
 
@@ -211,12 +187,12 @@ class SqliteStore:
 
     async def purge(self, stream_id: int, *, limit: int) -> bool:
         """See `StreamStore`."""
-        return cast("bool", await self._group.submit(lambda _staged: self._free(stream_id, limit)))
+        return cast("bool", await self._group.submit(lambda _staged: self._purge(stream_id, limit)))
 
     async def put_record(self, key: str, value: bytes | None) -> None:
         """See `StreamStore`."""
 
-        def work(staged: _Staged) -> None:
+        def work(staged: Staged) -> None:
             self._health.check()
             staged.put_record(key, value)
 
@@ -252,7 +228,7 @@ class SqliteStore:
     # What follows runs on the writer thread.
 
     def _commit(self, jobs: Sequence[Job[_Work]]) -> Announce | None:
-        staged = _Staged()
+        staged = Staged()
         for job in jobs:
             staged.concerned = False
             try:
@@ -268,14 +244,14 @@ class SqliteStore:
         changed = self._publish(staged, chunks)
         return partial(self._announce, changed)
 
-    def _look(self, key: ReadKey, staged: _Staged) -> Loaded:
+    def _look(self, key: ReadKey, staged: Staged) -> Loaded:
         stream = self._look_at_stream(key.path, staged)
         if stream is None or key.producer_id is None:
             return Loaded(stream)
         place = (stream.id, key.producer_id)
         return Loaded(stream, staged.producers.get(place) or self._select_producer(*place))
 
-    def _look_at_stream(self, path: str, staged: _Staged) -> StreamState | None:
+    def _look_at_stream(self, path: str, staged: Staged) -> StreamState | None:
         if path in staged.streams:
             staged.concerned = True
             return staged.streams[path]
@@ -301,13 +277,9 @@ class SqliteStore:
             ).get
         return records.decode_producer(stream_id, producer_id, *row) if row is not None else None
 
-    def _write(self, staged: _Staged) -> list[tuple[int, int, bytes]]:
-        """Write a batch and sync it; returns the chunks as (stream id, start, data)."""
-        chunks = [
-            (stream_id, start, b"".join(parts) if len(parts) > 1 else parts[0])
-            for stream_id, parts_at in staged.chunks.items()
-            for start, parts in parts_at
-        ]
+    def _write(self, staged: Staged) -> list[Written]:
+        """Write a batch and sync it; returns the chunks."""
+        chunks = staged.joined_chunks()
         with self._health.writing():
             self._writer.execute("BEGIN IMMEDIATE")
             try:
@@ -319,7 +291,7 @@ class SqliteStore:
                 raise
         return chunks
 
-    def _insert(self, staged: _Staged, chunks: list[tuple[int, int, bytes]]) -> None:
+    def _insert(self, staged: Staged, chunks: list[Written]) -> None:
         removed = [(stream_id,) for stream_id in staged.removed]
         if removed:
             self._writer.executemany("DELETE FROM stream WHERE id = ?", removed)
@@ -333,11 +305,8 @@ class SqliteStore:
             [records.encode_stream(stream) for stream in staged.streams.values() if stream is not None],
         )
         self._writer.executemany(
-            "INSERT INTO chunk VALUES(?, ?, ?, ?)",
-            [
-                (stream_id, start, records.chunk_checksum(stream_id, start, data), data)
-                for stream_id, start, data in chunks
-            ],
+            "INSERT INTO chunk(stream_id, start, appended_us, data, checksum) VALUES(?, ?, ?, ?, ?)",
+            [(*chunk, records.chunk_checksum(*chunk)) for chunk in chunks],
         )
         self._writer.executemany(
             "INSERT OR REPLACE INTO producer VALUES(?, ?, ?, ?, ?)",
@@ -352,15 +321,15 @@ class SqliteStore:
                     (key, records.record_checksum(key, value), value),
                 )
 
-    def _publish(self, staged: _Staged, chunks: list[tuple[int, int, bytes]]) -> list[StreamState]:
+    def _publish(self, staged: Staged, chunks: list[Written]) -> list[StreamState]:
         """Make a committed batch visible: data first, so that no reader sees a tail it cannot read up to.
 
         Returns the streams that look different now.
         """
         changed: list[StreamState] = []
-        for stream_id, start, data in chunks:
-            self._tails.append(stream_id, start, data)
-            self._joiner.note_commit(stream_id, start, len(data))
+        for chunk in chunks:
+            self._tails.append(chunk.stream_id, chunk.start, chunk.data)
+            self._joiner.note_commit(chunk.stream_id, chunk.start, len(chunk.data))
         for path, stream in staged.streams.items():
             before = self._streams.get(path)
             if before is not None and (stream is None or stream.id != before.id):
@@ -382,7 +351,19 @@ class SqliteStore:
         with self._health.writing():
             return self._joiner.step()
 
-    def _free(self, stream_id: int, limit: int) -> bool:
+    def _free(self, stream_id: int, after: int, before: int, limit: int) -> bool:
+        self._health.check()
+        with self._health.writing():
+            self._writer.execute(
+                "DELETE FROM chunk WHERE stream_id = ?1 AND start IN "
+                "(SELECT start FROM chunk WHERE stream_id = ?1 AND start >= ?2 AND start < ?3 "
+                "AND start + length(data) <= ?3 ORDER BY start LIMIT ?4)",
+                (stream_id, after, before, limit),
+            )
+            self._tails.forget_before(stream_id, before)
+            return self._writer.changes() < limit
+
+    def _purge(self, stream_id: int, limit: int) -> bool:
         self._health.check()
         with self._health.writing():
             self._writer.execute(
@@ -413,14 +394,9 @@ class SqliteStore:
         chunks: list[tuple[int, bytes]] = []
         end, wanted = after, min(until, after + max_bytes)
         with self._reader() as connection, schema.translated(self._file):
-            rows = connection.execute(
-                "SELECT start, checksum, data FROM chunk WHERE stream_id = ?1 AND start < ?3 AND start >= "
-                "coalesce((SELECT max(start) FROM chunk WHERE stream_id = ?1 AND start <= ?2), ?2) "
-                "ORDER BY start",
-                (stream_id, after, until),
-            )
-            for start, checksum, data in rows:
-                records.check_chunk(stream_id, start, data, checksum)
+            rows = connection.execute(_CHUNKS, (stream_id, after, until))
+            for start, checksum, appended_us, data in rows:
+                records.check_chunk(stream_id, start, appended_us, data, checksum)
                 if not start <= end < start + len(data):
                     break
                 chunks.append((start, data))
@@ -428,13 +404,27 @@ class SqliteStore:
                 if end >= wanted:
                     break
             if end < wanted:
-                self._refuse_unless_removed(connection, stream_id, end)
+                self._refuse_unless_freed(connection, stream_id, end)
         self._joiner.note_read(stream_id, after, end, len(chunks))
         return _page(chunks, after, until, max_bytes, framed=framed)
 
-    def _refuse_unless_removed(self, connection: apsw.Connection, stream_id: int, position: int) -> None:
-        """On a reading thread: chunks may only be missing when their stream was removed meanwhile."""
-        if connection.execute("SELECT 1 FROM stream WHERE id = ?", (stream_id,)).get is not None:
+    def _read_extents(self, stream_id: int, after: int, until: int, limit: int) -> Sequence[Extent]:
+        """On a reading thread."""
+        extents: list[Extent] = []
+        end = after
+        with self._reader() as connection, schema.translated(self._file):
+            rows = connection.execute(_EXTENTS, (stream_id, after, until, limit))
+            for start, size, appended_us in rows:
+                if not start <= end < start + size:
+                    break
+                end = start + size
+                extents.append(Extent(start, min(end, until), appended_us))
+        return extents
+
+    def _refuse_unless_freed(self, connection: apsw.Connection, stream_id: int, position: int) -> None:
+        """On a reading thread: chunks may only be missing when they were freed, or their stream removed."""
+        row = connection.execute("SELECT path, record, checksum FROM stream WHERE id = ?", (stream_id,)).get
+        if row is not None and position >= records.decode_stream(*row).start:
             what = f"{self._file} lacks data of stream {stream_id} from position {position} on"
             raise schema.damaged(what, self._file)
 
@@ -506,7 +496,14 @@ class SqliteStore:
 
 
 def _looks_different(one: StreamState, other: StreamState) -> bool:
-    return (one.id, one.tail, one.closed, one.deleted) != (other.id, other.tail, other.closed, other.deleted)
+    return (one.tail, one.id, one.closed, one.deleted, one.start, one.forks) != (
+        other.tail,
+        other.id,
+        other.closed,
+        other.deleted,
+        other.start,
+        other.forks,
+    )
 
 
 def _just_look(found: Sequence[Loaded], _now_us: int) -> Decision[StreamState | None]:

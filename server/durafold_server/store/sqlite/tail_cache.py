@@ -25,6 +25,13 @@ class _Tail:
         while self.size > _PER_STREAM_BYTES and len(self.chunks) > 1:
             self.size -= len(self.chunks.popleft()[1])
 
+    def forget_before(self, position: int) -> int:
+        """Let go of whole chunks before a position; returns their size."""
+        before = self.size
+        while self.chunks and self.chunks[0][0] + len(self.chunks[0][1]) <= position:
+            self.size -= len(self.chunks.popleft()[1])
+        return before - self.size
+
 
 class TailCache:
     """A bounded cache of stream tails; the least recently written go first.
@@ -57,6 +64,16 @@ class TailCache:
         with self._lock:
             tail = self._tails.pop(stream_id, None)
             self._size -= tail.size if tail else 0
+
+    def forget_before(self, stream_id: int, position: int) -> None:
+        """The stream was trimmed: whole chunks before a position are not wanted any more."""
+        with self._lock:
+            tail = self._tails.get(stream_id)
+            if tail is None:
+                return
+            self._size -= tail.forget_before(position)
+            if not tail.chunks:
+                del self._tails[stream_id]
 
     def chunks_from(self, stream_id: int, position: int) -> Sequence[tuple[int, bytes]] | None:
         """The chunks from the one that holds `position` to the tail, or None if they are not all here."""
