@@ -21,8 +21,8 @@ Operation: TypeAlias = Literal[
 """What a request wants to do.
 
 `fork` is asked about the source, beside `create` about the fork; `close` beside `append` if a request does
-both; `list` about the registry of all streams. `subscribe` and `claim` are asked about
-`__ds/subscriptions/<name>`, `metrics` about the empty path.
+both; `list` about the registry of all streams, or about the prefix of those that are listed. `subscribe` and
+`claim` are asked about `__ds/subscriptions/<name>`, `metrics` about the empty path.
 """
 
 Scope: TypeAlias = Literal["read", "write", "admin"]

@@ -40,6 +40,15 @@ class ServiceSettings:
         default=128,
         metadata={"help": "deepest nesting of one JSON message; many readers fail beyond 500", "most": 500},
     )
+    registry: bool = field(
+        default=True, metadata={"help": "keep the stream __registry__, which tells of all others"}
+    )
+    retention_bytes: int = field(
+        default=0, metadata={"help": "newest bytes that are kept of each stream, 0 for all", "least": 0}
+    )
+    retention_age_s: int = field(
+        default=0, metadata={"help": "seconds that the data of each stream is kept, 0 for ever", "least": 0}
+    )
     webhooks: Literal["off", "local", "public"] = field(
         default="off",
         metadata={

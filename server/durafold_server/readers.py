@@ -143,11 +143,20 @@ class LiveReaders:
         if stream is None:
             self._end(followed)
             return
+        self._drop_overtaken(followed, stream)
         for position in {reader.position for reader in followed.readers if _lacks(reader, stream)}:
             view = await self._view(stream, position)
             for reader in list(followed.readers):
                 if reader.position == position and _lacks(reader, stream):
                     self._push(followed, reader, view)
+
+    def _drop_overtaken(self, followed: _Followed, stream: StreamState) -> None:
+        """End readers whose place is no longer retained; when they resume, they are told so."""
+        if not stream.start:
+            return
+        for reader in [reader for reader in followed.readers if reader.position < stream.start]:
+            self.detach(followed.stream_id, reader)
+            reader.end()
 
     def _push(self, followed: _Followed, reader: LiveReader, view: PageView) -> None:
         reader.push(view)

@@ -11,18 +11,34 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import NoReturn
 
 from durafold_server.clock import Clock, system_clock
 from durafold_server.config import ServiceSettings
 from durafold_server.protocol import decide, forks, json_mode, lifetimes
 from durafold_server.protocol.decide import Appended, Created, Deleted
-from durafold_server.protocol.errors import Gone, InvalidOffset, InvalidRequest, NotFound, ProtocolError
-from durafold_server.protocol.model import Decide, Decision, Loaded, Mode, R, ReadKey, StreamState
+from durafold_server.protocol.errors import (
+    Gone,
+    InvalidOffset,
+    InvalidRequest,
+    NotFound,
+    NotRetained,
+    ProtocolError,
+)
+from durafold_server.protocol.model import Decide, Decision, Loaded, Mode, R, ReadKey, Retention, StreamState
 from durafold_server.protocol.offsets import is_now, is_start, parse_offset
-from durafold_server.protocol.requests import AppendRequest, CreateRequest, ForkRequest, ReadRequest
-from durafold_server.protocol.responses import PageView
+from durafold_server.protocol.requests import (
+    AppendRequest,
+    CreateRequest,
+    ForkRequest,
+    ListRequest,
+    ReadRequest,
+)
+from durafold_server.protocol.responses import Listing, PageView
 from durafold_server.readers import LiveReaders
+from durafold_server.registry import Registry
 from durafold_server.store.base import NotABoundary, StoreFailure, StreamStore
+from durafold_server.trimming import Trimmer
 from durafold_server.waiters import Waiters, wait_for
 
 logger = logging.getLogger(__name__)
@@ -57,6 +73,9 @@ class StreamService:
         self._stopping = False
         self._purges: set[asyncio.Task[None]] = set()
         self._observers: list[Callable[[StreamState], None]] = []
+        self._registry = Registry(store, clock, enabled=self.settings.registry)
+        defaults = Retention(self.settings.retention_bytes or None, self.settings.retention_age_s or None)
+        self._trimmer = Trimmer(store, defaults, clock)
         self.readers = LiveReaders(
             self._look,
             self._view,
@@ -64,6 +83,14 @@ class StreamService:
         )
         self._reaper = asyncio.get_running_loop().create_task(self._keep_reaping())
         store.observe(self._changed)
+
+    async def start(self) -> None:
+        """Bring the registry up to date. Idempotent; the first change of a stream does it otherwise.
+
+        Raises:
+            StoreFailure: the store cannot be read or written, or a client's stream has the registry's name.
+        """
+        await self._registry.start()
 
     async def create(self, request: CreateRequest) -> Created:
         """PUT (PROTOCOL §5.1, §4.2).
@@ -83,10 +110,13 @@ class StreamService:
             ProtocolError: see `decide.append`.
             StoreFailure: see `StreamStore.transact`.
         """
-        producer_id = request.claim.producer_id if request.claim else None
+        key = ReadKey(request.path, request.claim.producer_id if request.claim else None)
+        if request.close:
+            return await self._registry.transact(
+                (key,), lambda found, now_us: decide.append(request, found[0], now_us)
+            )
         return await self.store.transact(
-            (ReadKey(request.path, producer_id),),
-            lambda found, now_us: decide.append(request, found[0], now_us),
+            (key,), lambda found, now_us: decide.append(request, found[0], now_us)
         )
 
     async def delete(self, path: str) -> Deleted:
@@ -109,12 +139,17 @@ class StreamService:
         """
         return decide.living(await self.store.load(path), self._clock())
 
+    def retention_of(self, stream: StreamState) -> Retention:
+        """How much of a stream is kept, the server's defaults included."""
+        return self._trimmer.limits(stream)
+
     async def read(self, request: ReadRequest) -> PageView:
         """GET without `live` (PROTOCOL §5.6): one page from the offset on.
 
         Raises:
             NotFound: no such stream.
-            Gone: soft-deleted, or the offset belongs to an earlier stream of this path or is not retained.
+            Gone: soft-deleted, or the offset belongs to an earlier stream of this path.
+            NotRetained: what follows the offset is no longer kept.
             InvalidOffset: the offset was never handed out for this stream.
             StoreFailure: the data cannot be read.
         """
@@ -140,6 +175,7 @@ class StreamService:
         while True:
             with self._waiters.registered(stream.id) as signal:
                 stream = self._same(stream, await self.store.load(request.path))
+                check_retained(stream, position)
                 remaining_s = deadline - time.monotonic()
                 if stream.tail > position or stream.closed or remaining_s <= 0 or self._over(gone):
                     return await self._view(stream, position)
@@ -162,8 +198,28 @@ class StreamService:
             )  # refuses a position inside a message while a status can say so
         return stream, position
 
+    async def list_streams(self, request: ListRequest) -> Listing:
+        """GET of the stream root: living streams in order of path. The server's own are not among them.
+
+        Raises:
+            StoreFailure: they cannot be read.
+        """
+        living: list[StreamState] = []
+        after, wanted = request.after, request.limit + 1  # one more tells whether there is a next page
+        while len(living) < wanted:
+            page = await self.store.list_streams(request.prefix, after, wanted)
+            living += [stream for stream in page if self._is_alive(stream) and not stream.internal]
+            if len(page) < wanted:
+                break
+            after = page[-1].path
+        shown = living[: request.limit]
+        return Listing(
+            [(stream, self.retention_of(stream)) for stream in shown],
+            shown[-1].path if len(living) > len(shown) else None,
+        )
+
     async def reap(self) -> None:
-        """Remove streams that have expired, and free their data.
+        """Remove streams that have expired, trim those that outgrew their limits, and free their data.
 
         Raises:
             StoreFailure: see `StreamStore.expired` and `StreamStore.transact`.
@@ -172,7 +228,9 @@ class StreamService:
             keys = [ReadKey(stream.path), *await self._ancestors(stream)]
             # One that was made anew meanwhile is left for the next time.
             with contextlib.suppress(_Outdated):
-                self._let_go(await self.store.transact(keys, _if_still([stream], decide.expire)))
+                self._let_go(await self._registry.transact(keys, _if_still([stream], decide.expire)))
+        await self._registry.tidy()
+        await self._trimmer.trim()
 
     async def _keep_reaping(self) -> None:
         while True:
@@ -180,7 +238,7 @@ class StreamService:
             try:
                 await self.reap()
             except StoreFailure:
-                logger.exception("expired streams were not removed; it is tried again")
+                logger.exception("streams that expired or grew too long were not reaped; it is tried again")
 
     def observe(self, observer: Callable[[StreamState], None]) -> None:
         """Have every committed change told: called with the stream as it is then, `deleted` if it is gone.
@@ -220,6 +278,7 @@ class StreamService:
             logger.exception("could not free the data of removed stream %s", stream_id)
 
     def _changed(self, stream: StreamState) -> None:
+        self._trimmer.note(stream)
         self._waiters.wake(stream.id)
         self.readers.changed(stream.id)
         for observer in self._observers:
@@ -289,8 +348,14 @@ class StreamService:
                 "The offset lies inside a message; use one from Stream-Next-Offset."
             ) from None
         if not page.data:
-            raise NotFound("The stream was deleted while it was read.")
+            await self._refuse_vanished(stream, after)
         return page.data
+
+    async def _refuse_vanished(self, stream: StreamState, position: int) -> NoReturn:
+        """Say why data is gone that was there when the reader came."""
+        now = self._same(stream, await self.store.load(stream.path))
+        check_retained(now, position)
+        raise StoreFailure(f"stream {stream.path} lacks its data from position {position} on")
 
     async def _create(self, request: CreateRequest) -> Created:
         seen = [await self.store.load(request.path)]
@@ -301,7 +366,7 @@ class StreamService:
             keys.append(ReadKey(request.fork.source_path))
             fork_at = await self._fork_position(request.fork, seen[1])
         keys += await self._ancestors(seen[0])
-        return await self.store.transact(
+        return await self._registry.transact(
             keys,
             _if_still(seen, lambda found, now_us: decide.create(request, found, now_us, fork_at=fork_at)),
         )
@@ -309,7 +374,7 @@ class StreamService:
     async def _delete(self, path: str) -> Deleted:
         seen = await self.store.load(path)
         keys = [ReadKey(path), *await self._ancestors(seen)]
-        return await self.store.transact(keys, _if_still([seen], decide.delete))
+        return await self._registry.transact(keys, _if_still([seen], decide.delete))
 
     async def _ancestors(self, stream: StreamState | None) -> list[ReadKey]:
         """Keys of the source, its source, and so on. A stream's ancestry never changes."""
@@ -322,8 +387,9 @@ class StreamService:
     async def _fork_position(self, fork: ForkRequest, source: StreamState | None) -> int | ProtocolError:
         """Where the fork branches off, sub-offset included (PROTOCOL §4.2).
 
-        A stream's bytes never change once written, so looking before the transaction is safe. What is wrong
-        with the source is left to the decision, which knows whether the fork exists already.
+        A stream's bytes never change once written, so looking before the transaction is safe; whether they
+        are still retained is checked again there. What is wrong with the source is left to the decision,
+        which knows whether the fork exists already.
         """
         try:
             source = forks.check_source(source, self._clock())
@@ -389,7 +455,8 @@ def locate(stream: StreamState, token: str | None) -> int:
 
     Raises:
         InvalidOffset: this server never made it, or it lies beyond the tail.
-        Gone: it belongs to an earlier stream of this path, or is no longer retained (PROTOCOL §5.6).
+        Gone: it belongs to an earlier stream of this path.
+        NotRetained: what follows it is no longer kept (PROTOCOL §5.6).
     """
     if is_start(token):
         return stream.start
@@ -401,8 +468,17 @@ def locate(stream: StreamState, token: str | None) -> int:
     origin, position = parsed
     if origin != stream.owner(position):
         raise Gone("The offset belongs to another stream, perhaps an earlier one of this name; read from -1.")
-    if position < stream.start:
-        raise Gone("The offset is no longer retained; read from -1, the earliest retained offset.")
     if position > stream.tail:
         raise InvalidOffset("The offset lies beyond the stream's tail.")
+    return check_retained(stream, position)
+
+
+def check_retained(stream: StreamState, position: int) -> int:
+    """The position, if what follows it is kept.
+
+    Raises:
+        NotRetained: it is not (PROTOCOL §5.6).
+    """
+    if position < stream.start:
+        raise NotRetained(stream.offset(stream.start))
     return position

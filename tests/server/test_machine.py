@@ -23,7 +23,9 @@ from durafold_server.config import ServiceSettings
 from durafold_server.protocol import errors, responses
 from durafold_server.protocol.errors import ProtocolError
 from durafold_server.protocol.json_mode import page_body
+from durafold_server.protocol.requests import ListRequest
 from durafold_server.service import StreamService
+from support.registry import registered
 from support.server_requests import append_request, create_request, next_offset, read_request
 from support.server_stores import ManualClock, open_store
 
@@ -37,6 +39,8 @@ FORKS: Final = st.sampled_from(["f", "g", "h"])
 TYPES: Final = st.sampled_from([JSON, TEXT, "application/octet-stream"])
 PARTS: Final = st.lists(st.sampled_from(["x", "yy", "é", "[1,2]", '"', "z" * 30]), min_size=1, max_size=3)
 SEQS: Final = st.none() | st.sampled_from(["1", "10", "2", "a"])
+LIMITS: Final = st.sampled_from([None, None, 0, 1, 12, 40])
+"""Stream-Retention-Bytes."""
 RARELY: Final = st.sampled_from([False, False, False, True])
 STEPS: Final = st.sampled_from(
     [(0, 1), (0, 1), (0, 1), (0, 0), (0, -1), (0, 2), (1, None), (2, None), (1, 1), (-1, None), (-1, 7)]
@@ -64,6 +68,9 @@ class Model:
     producers: dict[str, tuple[int, int]] = field(default_factory=dict)
     forks: int = 0
     deleted: bool = False
+    appends: list[int] = field(default_factory=list)  # lengths of the content after each append
+    limit: int | None = None  # Stream-Retention-Bytes
+    start: int = 0  # how much of the content is no longer retained
 
     def owner(self, length: int) -> Model:
         """The stream that wrote what lies just before: up to the fork point, that is the source."""
@@ -110,12 +117,28 @@ class Model:
 
     def append(self, parts: Content, close: bool, claim: Claim | None, seq: str | None) -> None:
         """Take an append that is neither refused nor a duplicate."""
-        self.content += parts
+        self.add(parts)
         self.last_seq = seq or self.last_seq
         if claim is not None:
             self.producers[claim[0]] = claim[1:]
         if close:
             self.closed, self.closed_by = True, claim
+
+    def add(self, parts: Content) -> None:
+        """Take content."""
+        if parts:
+            self.content += parts
+            self.appends.append(len(self.content))
+
+    def trim(self) -> None:
+        """Drop as many of the oldest appends as the limit asks for, and no more."""
+        if self.limit and not self.deleted:
+            kept = [end for end in self.appends if self.size(self.content[end:]) >= self.limit]
+            self.start = max([self.start, *kept])
+
+    def size(self, content: Content) -> int:
+        """Bytes that the server keeps for it."""
+        return sum(len(json.dumps(m)) + 1 for m in content) if self.content_type == JSON else len(content)
 
 
 @dataclass(frozen=True)
@@ -169,9 +192,12 @@ class StoreMachine(RuleBasedStateMachine):
         self.models: dict[str, Model] = {}
         self.service = self.run(self.open())
 
-    async def open(self) -> StreamService:
+    async def open(self, *, registry: bool = True) -> StreamService:
         store = await open_store(self.kind, self.directory / "data", self.clock)
-        return StreamService(store, ServiceSettings(max_page_bytes=40), clock=self.clock)
+        settings = ServiceSettings(max_page_bytes=40, registry=registry)
+        service = StreamService(store, settings, clock=self.clock)
+        await service.start()
+        return service
 
     def run(self, work: Awaitable[R]) -> R:
         async def finish() -> R:
@@ -199,17 +225,28 @@ class StoreMachine(RuleBasedStateMachine):
         content_type=TYPES,
         parts=st.just([]) | PARTS,
         closed=RARELY,
+        limit=LIMITS,
         tick_us=st.integers(0, 3),
     )
-    def create(self, path: str, content_type: str, parts: list[str], closed: bool, tick_us: int) -> Any:
+    def create(
+        self,
+        path: str,
+        content_type: str,
+        parts: list[str],
+        closed: bool,
+        limit: int | None,
+        tick_us: int,
+    ) -> Any:
         self.clock.now_us += tick_us
         body, content = body_of(content_type, parts)
         headers = {"content_type": content_type, "stream_closed": str(closed).lower()}
+        if limit is not None:
+            headers["stream_retention_bytes"] = str(limit)
         expected, existing = None, self.models.get(path)
         if existing is not None and (
             existing.deleted
             or existing.fork_of is not None
-            or (existing.content_type, existing.closed) != (content_type, closed)
+            or (existing.content_type, existing.closed, existing.limit) != (content_type, closed, limit)
         ):
             expected = errors.StreamExists
 
@@ -221,7 +258,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert not isinstance(outcome, type)
         assert outcome.new is (existing is None)
         if existing is None:
-            existing = self.models[path] = Model(path, content_type, content, closed)
+            existing = self.models[path] = Model(path, content_type, (), closed, limit=limit)
+            existing.add(content)
         return self.known(existing, responses.created(outcome, path))
 
     @rule(target=offsets, path=FORKS, at=offsets, parts=st.just([]) | PARTS)
@@ -245,12 +283,15 @@ class StoreMachine(RuleBasedStateMachine):
             assert outcome is errors.NotFound
         elif source.deleted:
             assert outcome is errors.Conflict
-        elif not source.hands_out(at):
+        elif not source.hands_out(at) or at.length < source.start:
             assert outcome is errors.InvalidRequest
         else:
             assert not isinstance(outcome, type)
             source.forks += 1
-            made = Model(path, content_type, source.content[: at.length] + content, False, source, at)
+            made = Model(path, content_type, source.content[: at.length], False, source, at)
+            made.appends = [min(end, at.length) for end in source.appends]
+            made.limit, made.start = source.limit, source.start
+            made.add(content)
             self.models[path] = made
             return self.known(made, responses.created(outcome, path))
         return multiple()
@@ -341,6 +382,8 @@ class StoreMachine(RuleBasedStateMachine):
             assert outcome is errors.NotFound
         elif model.deleted or not model.hands_out(at):
             assert outcome is errors.Gone
+        elif at.length < model.start:
+            assert outcome is errors.NotRetained
         else:
             assert not isinstance(outcome, type)
             content = decoded(model.content_type, outcome.data)
@@ -350,6 +393,13 @@ class StoreMachine(RuleBasedStateMachine):
             assert outcome.closed is (outcome.at_tail and model.closed)
             return self.known(model, responses.page(outcome), at.length + len(content))
         return multiple()
+
+    @rule()
+    def reap(self) -> None:
+        for model in self.models.values():
+            model.trim()
+
+        self.run(self.service.reap())
 
     @rule(at=consumes(offsets))
     def forget(self, at: Known) -> None:
@@ -364,7 +414,7 @@ class StoreMachine(RuleBasedStateMachine):
                 assert self.outcome(self.service.head(path)) is errors.Gone
                 continue
             content, offsets, closed = self.run(self.read_all(path, model.content_type))
-            assert content == model.content
+            assert content == model.content[model.start :]
             assert closed is model.closed
             assert offsets == sorted(set(offsets))
             head = self.run(self.service.head(path))
@@ -373,8 +423,16 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def all_streams_are_listed(self) -> None:
-        listed = self.run(self.service.store.list_streams("", None, 1000))
-        assert [stream.path for stream in listed] == sorted(self.models)
+        stored = self.run(self.service.store.list_streams("", None, 1000))
+        assert [stream.path for stream in stored if not stream.internal] == sorted(self.models)
+        listing = self.run(self.service.list_streams(ListRequest("", None, 1000)))
+        living = {path: model.closed for path, model in sorted(self.models.items()) if not model.deleted}
+        assert [(stream.path, stream.closed) for stream, _ in listing.streams] == list(living.items())
+
+    @invariant()
+    def the_registry_folds_to_the_living_streams(self) -> None:
+        living = {path: model.closed for path, model in self.models.items() if not model.deleted}
+        assert self.run(registered(self.service)) == (living if self.service.settings.registry else {})
 
     async def read_all(self, path: str, content_type: str) -> tuple[Content, list[str], bool]:
         """The whole content, the offsets after each page, and whether it ended."""
@@ -408,12 +466,12 @@ class MemoryMachine(StoreMachine):
 class SqliteMachine(StoreMachine):
     kind = "sqlite"
 
-    @rule(back_us=st.sampled_from([0, 1, 10**9]))
-    def reopen(self, back_us: int) -> None:
+    @rule(back_us=st.sampled_from([0, 1, 10**9]), without_registry=RARELY)
+    def reopen(self, back_us: int, without_registry: bool) -> None:
         """Close and open again, with a clock that may have gone back."""
         self.run(self.service.aclose())
         self.clock.now_us -= back_us
-        self.service = self.run(self.open())
+        self.service = self.run(self.open(registry=not without_registry))
 
 
 @pytest.mark.parametrize(("machine", "examples"), [(MemoryMachine, 120), (SqliteMachine, 40)])

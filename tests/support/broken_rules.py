@@ -105,6 +105,11 @@ def control(call: Call, *_: object) -> bool:
     return call.name.startswith("__ds/")
 
 
+def registry(call: Call, *_: object) -> bool:
+    """About the stream of streams."""
+    return call.name == "__registry__"
+
+
 def from_now(call: Call, *_: object) -> bool:
     return call.offset == "now"
 
@@ -195,6 +200,15 @@ def in_json(change: Callable[[Any], Any], when: Condition) -> Rule:
             return body
 
     return gives(changed, when)
+
+
+def in_registry(change: Callable[[Any], Any]) -> Rule:
+    """The registry tells something else."""
+    return in_json(change, both(READ, registry))
+
+
+def _without_operation(operation: str) -> Callable[[Any], Any]:
+    return lambda told: [message for message in told if message["headers"]["operation"] != operation]
 
 
 def in_links(change: Callable[[Any], Any]) -> Rule:
@@ -288,6 +302,10 @@ def _python_lines(lines: bytes) -> bytes:
 
 def _in_base64(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
     return _in_data_events(lambda lines: b"data:" + change(lines.removeprefix(b"data:")))
+
+
+def _bare_control(data: bytes) -> bytes:
+    return re.sub(rb"(?s)event: data\n.*?\n\n(?=event: control)", b"", data)
 
 
 def _end_first(data: bytes) -> bytes:
@@ -963,6 +981,25 @@ BROKEN: Final[Mapping[str, Broken]] = {
     "headers-can-be-injected": sets("x-injected", "yes", when=lambda c, _: "X-Injected" in c.name),
     "events-can-be-injected": sets("event", "control", when=SSE),
     "the-root-is-500": replies(500, lambda c, *_: not c.name or c.name.startswith("/")),
+    # Registry
+    "the-registry-is-text": sets("content-type", "text/plain", registry),
+    "the-registry-has-its-own-form": in_registry(lambda told: [{**m, "type": "created"} for m in told]),
+    "the-registry-forgets-creations": in_registry(_without_operation("insert")),
+    "the-registry-forgets-deletions": in_registry(_without_operation("delete")),
+    "the-registry-forgets-forks": in_registry(
+        lambda told: [m for m in told if "forkedFrom" not in m.get("value", ())]
+    ),
+    "the-registry-tells-twice": in_registry(lambda told: [m for m in told for _ in range(2)]),
+    "the-registry-counts-seconds": in_registry(
+        lambda told: [
+            {**m, "value": {**m["value"], "createdAt": m["value"]["createdAt"] // 1000}}
+            for m in told
+            if "value" in m
+        ]
+    ),
+    "the-registry-cannot-be-followed": Rule(
+        frame=lambda call, data: _bare_control(data) if registry(call) else data
+    ),
 }
 
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import NoneType
-from typing import Any, Final
+from typing import Any
 
 from durafold.wire import names
 from durafold_server.access import (
@@ -20,6 +20,7 @@ from durafold_server.access import (
     by_grants,
 )
 from durafold_server.http.exchange import enter_task
+from durafold_server.protocol import registry
 from durafold_server.protocol.errors import (
     AccessUnknown,
     Forbidden,
@@ -29,9 +30,6 @@ from durafold_server.protocol.errors import (
 )
 
 logger = logging.getLogger(__name__)
-
-REGISTRY_PATH: Final = "__registry__"
-"""The stream of streams: reading it is listing them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +121,8 @@ def operation_of(method: str, path: str, headers: Mapping[str, str]) -> Operatio
         case "POST":
             return "close" if names.is_true(headers.get("stream-closed")) else "append"
         case "GET":
-            return "list" if path == REGISTRY_PATH else "read"
+            # The registry is the stream of streams: to read it is to list them.
+            return "list" if path == registry.PATH else "read"
         case "HEAD":
             return "head"
         case "PUT":

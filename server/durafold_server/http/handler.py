@@ -122,6 +122,7 @@ class Handler:
                 if self._service is None:
                     service = StreamService(await self._open_store(), self._settings, clock=self._clock)
                     try:
+                        await service.start()
                         self._control = await ControlApi.open(service, self._clock)
                     except BaseException:
                         await service.aclose()
@@ -189,6 +190,9 @@ class Handler:
             await exchange.reply(reply)
             self.counts.answered("subscriptions", reply.status)
             return
+        if not below and exchange.method in ("GET", "HEAD"):
+            await self._list(exchange)
+            return
         path = requests.parse_path(below, max_chars=self._settings.max_path_chars)
         headers = exchange.read_headers()
         visitor = None
@@ -202,7 +206,7 @@ class Handler:
             case "GET":
                 await self._read(exchange, service, requests.parse_read(path, headers, exchange.query()))
             case "HEAD":
-                await exchange.reply(responses.described(await service.head(path)))
+                await exchange.reply(await _describe(service, path))
                 self.counts.requests["head"] += 1
             case "PUT":
                 await self._create(exchange, service, path, root, visitor)
@@ -273,6 +277,16 @@ class Handler:
         cursor = next_cursor(self._clock(), request.cursor, random.random())  # noqa: S311
         return responses.polled(view, cursor)
 
+    async def _list(self, exchange: Exchange) -> None:
+        """An empty path is no stream's (`parse_path`), so this URL collides with none."""
+        headers = exchange.read_headers()
+        request = requests.parse_list(exchange.query())
+        if self._guard is not None:
+            visitor = await self._meet(self._guard, exchange, headers)
+            await visitor.check("list", request.prefix)
+        service = self._service or await self.service()
+        await exchange.reply(responses.listed(await service.list_streams(request)))
+
     async def _control_reply(self, exchange: Exchange, root: str, below: str) -> Reply:
         """PROTOCOL §6: the reserved paths come before all streams."""
         headers = exchange.read_headers()
@@ -337,6 +351,11 @@ class Handler:
         # A mounted application gets the whole path, with the mount's part named beside it.
         root = mount + self._prefix if mount and full.startswith(f"{mount}/") else self._prefix
         return root, full[len(root) + 1 :] if full.startswith(f"{root}/") else None
+
+
+async def _describe(service: StreamService, path: str) -> Reply:
+    stream = await service.head(path)
+    return responses.described(stream, service.retention_of(stream))
 
 
 def _base_url(exchange: Exchange, root: str) -> str:

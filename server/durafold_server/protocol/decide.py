@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from durafold.wire import names
-from durafold_server.protocol import forks, lifetimes, producers
+from durafold_server.protocol import forks, lifetimes, producers, retention
 from durafold_server.protocol.errors import (
     ContentTypeMismatch,
     Gone,
     InvalidRequest,
     NotFound,
     ProtocolError,
+    ReadOnly,
     StreamExists,
     StreamIsClosed,
     StreamSeqRegressed,
@@ -113,10 +114,13 @@ def create(
 
     Raises:
         StreamExists: the path is taken by a stream of another configuration.
+        ReadOnly: the path is that of the server's own stream.
         ProtocolError: the source cannot be forked, or the body is bad.
     """
     existing = found[0].stream
     released: list[Write] = []
+    if existing is not None and existing.internal:
+        raise ReadOnly(existing.path)
     if existing is not None and (existing.deleted or not lifetimes.is_expired(existing, now_us)):
         return Decision((), Created(_confirm(existing, request), new=False))
     if existing is not None:
@@ -130,9 +134,9 @@ def create(
         return _begin(stream, request, released)
     source = forks.check_source(_as_left_by(released, found[1].stream), now_us)
     stream = _forked(request, source, now_us, fork_at)
-    return _begin(
-        stream, request, [*released, SaveStream(replace(source, forks=source.forks + 1, used_us=now_us))]
-    )
+    if stream.fork is None:
+        raise ValueError("a fork has its source")
+    return _begin(stream, request, [*released, SaveStream(forks.with_fork(source, stream.fork, now_us))])
 
 
 def append(request: AppendRequest, found: Loaded, now_us: int) -> Decision[Appended]:
@@ -143,6 +147,8 @@ def append(request: AppendRequest, found: Loaded, now_us: int) -> Decision[Appen
     """
     stream = living(found.stream, now_us)
     claim = request.claim
+    if stream.internal:
+        raise ReadOnly(stream.path)
     if stream.closed:
         return Decision((), _append_to_closed(stream, request, found.producer))
     payload = _accepted_payload(stream, request)
@@ -160,8 +166,11 @@ def delete(found: Sequence[Loaded], now_us: int) -> Decision[Deleted]:
     Raises:
         NotFound: there is none, or it has expired.
         Gone: it is soft-deleted already.
+        ReadOnly: it is the server's own.
     """
     stream = living(found[0].stream, now_us)
+    if stream.internal:
+        raise ReadOnly(stream.path)
     writes = forks.remove(stream, [loaded.stream for loaded in found[1:]])
     return Decision(writes, Deleted(stream, _removed(writes)))
 
@@ -202,6 +211,8 @@ def _confirm(existing: StreamState, request: CreateRequest) -> StreamState:
     inherits = existing.fork is not None and request.lifetime == FOREVER
     if not inherits and not lifetimes.same_lifetime(request.lifetime, existing.lifetime):
         raise StreamExists("The stream exists with another TTL or expiry.")
+    if not retention.confirms(request.retention, existing):
+        raise StreamExists("The stream exists with another retention.")
     return existing
 
 
@@ -252,6 +263,7 @@ def _fresh(request: CreateRequest, now_us: int) -> StreamState:
         mode=Mode.of(content_type),
         lifetime=request.lifetime,
         used_us=now_us,
+        retention=request.retention,
     )
 
 
@@ -262,6 +274,7 @@ def _forked(
         raise ValueError("a fork needs its source and its position")
     if isinstance(fork_at, ProtocolError):
         raise fork_at
+    forks.check_retained(source, fork_at)  # it was looked at before the transaction
     content_type = request.content_type or source.content_type
     if not _same_type(content_type, source.content_type):
         raise ContentTypeMismatch(f"The source's content type is {source.content_type}; a fork has the same.")
@@ -275,6 +288,7 @@ def _forked(
         lifetime=lifetimes.fork_lifetime(request.lifetime, source.lifetime),
         used_us=now_us,
         fork=forks.branch(request.fork, source, fork_at),
+        retention=retention.inherit(request.retention, source.retention),
     )
 
 

@@ -18,7 +18,9 @@
     │   ├── StreamSeqRegressed    409
     │   └── ProducerGap           409   with the expected and the received number
     ├── StaleEpoch                403   with the current epoch
-    ├── Gone                      410   soft-deleted, or the offset is no longer retained
+    ├── ReadOnly                  403   the server's own stream
+    ├── Gone                      410   soft-deleted, or the offset belongs to an earlier stream
+    │   └── NotRetained           410   with the earliest retained offset
     ├── BodyTooLarge              413
     ├── PathTooLong               414
     ├── StorageFull               507
@@ -197,11 +199,35 @@ class StaleEpoch(ProtocolError):
         )
 
 
+class ReadOnly(ProtocolError):
+    """The stream is the server's own: clients may only read it."""
+
+    status = 403
+    section = "11"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} is kept by the server itself: it can be read, but not created, written, closed, "
+            "deleted or forked. Use another name."
+        )
+
+
 class Gone(ProtocolError):
-    """Soft-deleted while forks live, or the offset lies before the earliest retained one."""
+    """Soft-deleted while forks live, or the offset belongs to an earlier stream of this path."""
 
     status = 410
     section = "5.6"
+
+
+class NotRetained(Gone):
+    """The offset lies before the earliest retained one."""
+
+    def __init__(self, earliest_offset: str) -> None:
+        super().__init__(
+            f"The offset is no longer retained. The earliest retained offset is {earliest_offset}; "
+            "read from there, or from -1.",
+            ((names.STREAM_EARLIEST_OFFSET, earliest_offset),),
+        )
 
 
 class BodyTooLarge(ProtocolError):

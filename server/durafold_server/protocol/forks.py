@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from durafold_server.protocol.errors import Conflict, InvalidRequest, NotFound
+from durafold_server.protocol.errors import Conflict, InvalidRequest, NotFound, ReadOnly
 from durafold_server.protocol.lifetimes import is_expired
 from durafold_server.protocol.model import (
     Fork,
@@ -26,11 +26,14 @@ def check_source(source: StreamState | None, now_us: int) -> StreamState:
     Raises:
         NotFound: there is none.
         Conflict: it is soft-deleted.
+        ReadOnly: it is the server's own.
     """
     if source is None or (is_expired(source, now_us) and not source.deleted):
         raise NotFound("The stream to fork from does not exist.")
     if source.deleted:
         raise Conflict("The stream to fork from was deleted.")
+    if source.internal:
+        raise ReadOnly(source.path)
     return source
 
 
@@ -50,9 +53,34 @@ def anchor(request: ForkRequest, source: StreamState) -> int:
     position = parsed[1]
     if position > source.tail:
         raise InvalidRequest("Stream-Fork-Offset lies beyond the source stream's tail.")
+    return check_retained(source, position)
+
+
+def check_retained(source: StreamState, position: int) -> int:
+    """The position, if the source can be forked there.
+
+    Raises:
+        InvalidRequest: what lies before it is no longer retained.
+    """
     if position < source.start:
-        raise InvalidRequest("Stream-Fork-Offset lies before the source's earliest retained offset.")
+        raise InvalidRequest(
+            "Stream-Fork-Offset lies before the source's earliest retained offset, "
+            f"{source.offset(source.start)}."
+        )
     return position
+
+
+def with_fork(source: StreamState, fork: Fork, now_us: int) -> StreamState:
+    """The source once a fork of it lives; forking counts as use."""
+    # A fork of a fork may need the bytes of ancestors only, so this may lie before the source's own bytes.
+    until = max(source.forked_until, fork.at)
+    return replace(source, forks=source.forks + 1, forked_until=until, used_us=now_us)
+
+
+def without_fork(source: StreamState) -> StreamState:
+    """The source once a fork of it is gone; without forks, nothing is kept for their sake."""
+    remaining = source.forks - 1
+    return replace(source, forks=remaining, forked_until=source.forked_until if remaining else 0)
 
 
 def branch(request: ForkRequest, source: StreamState, at: int) -> Fork:
@@ -91,9 +119,9 @@ def remove(stream: StreamState, ancestors: Sequence[StreamState | None]) -> list
     for ancestor in ancestors:
         if ancestor is None or child.fork is None or ancestor.id != child.fork.source_id:
             break
-        remaining = ancestor.forks - 1
-        if remaining or not ancestor.deleted:
-            writes.append(SaveStream(replace(ancestor, forks=remaining)))
+        after = without_fork(ancestor)
+        if after.forks or not ancestor.deleted:
+            writes.append(SaveStream(after))
             break
         # Soft-deleted and now without forks: it goes too, and releases its own source.
         writes.append(RemoveStream(ancestor))

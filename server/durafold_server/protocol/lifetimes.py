@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from durafold.wire import names
@@ -53,6 +53,12 @@ def is_expired(stream: StreamState, now_us: int) -> bool:
 def same_lifetime(one: Lifetime, other: Lifetime) -> bool:
     """Whether two lifetimes mean the same, however the expiry was spelt."""
     return one.ttl_s == other.ttl_s and one.expires_at_us == other.expires_at_us
+
+
+def format_rfc3339(moment_us: int) -> str:
+    """A moment as RFC 3339 has it, in UTC."""
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=moment_us)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _parse_ttl(text: str) -> int:

@@ -23,18 +23,30 @@ from durafold_server.protocol.errors import (
     ProtocolError,
 )
 from durafold_server.protocol.lifetimes import parse_lifetime
-from durafold_server.protocol.model import NO_PAYLOAD, Lifetime, Mode, Payload, ProducerClaim, Value
+from durafold_server.protocol.model import (
+    NO_PAYLOAD,
+    Lifetime,
+    Mode,
+    Payload,
+    ProducerClaim,
+    Retention,
+    Value,
+)
+from durafold_server.protocol.retention import parse_retention
 
 HeaderMap = Mapping[str, str]
 Query = Mapping[str, Sequence[str]]
 
 MAX_PATH_CHARS: Final = 2048
+MAX_LISTED: Final = 1000
+USUALLY_LISTED: Final = 100
 RESERVED_SEGMENT: Final = "__ds"
 """First path segment of the protocol's control APIs (PROTOCOL §6); never a stream."""
 
 _SAFE_PATH: Final = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@/]+", re.ASCII)
 _SAFE_IN_SEGMENT: Final = "-._~!$&'()*+,;=:@"
 _PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_LIMIT: Final = re.compile(r"[1-9][0-9]{0,3}", re.ASCII)
 _SUB_OFFSET: Final = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
 # RFC 9110 §8.3.1: type/subtype of token characters, then parameters.
 _CONTENT_TYPE: Final = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:\s*;[\t\x20-\x7e]*)?", re.ASCII)
@@ -60,6 +72,7 @@ class CreateRequest(Value, frozen=True):
     body: bytes
     fork: ForkRequest | None
     max_json_depth: int = json_mode.MAX_DEPTH
+    retention: Retention | None = None
 
 
 class AppendRequest(Value, frozen=True):
@@ -87,6 +100,14 @@ class ReadRequest(Value, frozen=True):
     if_none_match: str | None
 
 
+class ListRequest(Value, frozen=True):
+    """GET of the stream root itself (an extension): streams in order of path, from beyond `after`."""
+
+    prefix: str
+    after: str | None
+    limit: int
+
+
 def parse_create(
     path: str, headers: HeaderMap, body: bytes, *, root: str, max_json_depth: int = json_mode.MAX_DEPTH
 ) -> CreateRequest:
@@ -110,6 +131,7 @@ def parse_create(
         body=body,
         fork=_parse_fork(headers, root),
         max_json_depth=max_json_depth,
+        retention=parse_retention(headers.get("stream-retention-bytes"), headers.get("stream-retention-age")),
     )
 
 
@@ -162,6 +184,22 @@ def parse_read(path: str, headers: HeaderMap, query: Query) -> ReadRequest:
         live=_live_mode(live),
         cursor=query.get(names.CURSOR_PARAM, (None,))[0],
         if_none_match=headers.get("if-none-match"),
+    )
+
+
+def parse_list(query: Query) -> ListRequest:
+    """A listing of streams; unknown parameters are ignored.
+
+    Raises:
+        InvalidRequest: a parameter is repeated or empty, or the limit is no number from 1 to 1,000.
+    """
+    limit = _single(query, names.LIMIT_PARAM, InvalidRequest)
+    if limit is not None and not (_LIMIT.fullmatch(limit) and int(limit) <= MAX_LISTED):
+        raise InvalidRequest(f"{names.LIMIT_PARAM} must be a whole number from 1 to {MAX_LISTED}.")
+    return ListRequest(
+        prefix=_single(query, names.PREFIX_PARAM, InvalidRequest, may_be_empty=True) or "",
+        after=_single(query, names.AFTER_PARAM, InvalidRequest),
+        limit=int(limit) if limit is not None else USUALLY_LISTED,
     )
 
 
@@ -261,13 +299,15 @@ def _content_type(headers: HeaderMap) -> str | None:
     return value
 
 
-def _single(query: Query, name: str, error: type[InvalidRequest]) -> str | None:
+def _single(
+    query: Query, name: str, error: type[InvalidRequest], *, may_be_empty: bool = False
+) -> str | None:
     values = query.get(name)
     if values is None:
         return None
     if len(values) > 1:
         raise error(f"The parameter {name} is given more than once.")
-    if not values[0]:
+    if not values[0] and not may_be_empty:
         raise error(f"The parameter {name} is empty.")
     return values[0]
 

@@ -5,15 +5,17 @@ Header names are lower-case bytes, as ASGI wants them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from durafold_server.protocol import caching
+from durafold.wire import names
+from durafold_server.protocol import caching, lifetimes
 from durafold_server.protocol.decide import Appended, Created
 from durafold_server.protocol.errors import ProtocolError
 from durafold_server.protocol.json_mode import page_body
-from durafold_server.protocol.model import Mode, StreamState, Value
+from durafold_server.protocol.model import Mode, Retention, StreamState, Value
 
 HeaderList = list[tuple[bytes, bytes]]
 
@@ -69,6 +71,18 @@ class PageView(Value, frozen=True):
         return self.stream.closed and self.at_tail
 
 
+class Listing(Value, frozen=True):
+    """Streams in order of path.
+
+    Attributes:
+        streams: each with how much of it is kept, the server's defaults included.
+        next: what to ask for the streams after; None if there are no more.
+    """
+
+    streams: Sequence[tuple[StreamState, Retention]]
+    next: str | None
+
+
 def created(outcome: Created, location: str) -> Reply:
     """PROTOCOL §5.1: 201 with Location, or 200 for a stream that was there already."""
     stream = outcome.stream
@@ -97,8 +111,13 @@ def appended(outcome: Appended) -> Reply:
     return Reply(204 if outcome.duplicate or not outcome.added_data else 200, headers)
 
 
-def described(stream: StreamState) -> Reply:
-    """PROTOCOL §5.5: the answer to HEAD."""
+def described(stream: StreamState, kept: Retention | None = None) -> Reply:
+    """PROTOCOL §5.5: the answer to HEAD.
+
+    Args:
+        stream: the stream.
+        kept: how much of it is kept, the server's defaults included; its own configuration if None.
+    """
     headers: HeaderList = [
         (b"content-type", stream.content_type.encode("latin-1")),
         _next_offset(stream, stream.tail),
@@ -110,6 +129,8 @@ def described(stream: StreamState) -> Reply:
         headers.append((b"stream-expires-at", stream.lifetime.expires_at.encode("latin-1")))
     if stream.closed:
         headers.append(_CLOSED)
+    headers.append((b"stream-earliest-offset", stream.offset(stream.start).encode()))
+    headers.extend(_retention(kept or stream.retention))
     return Reply(200, headers)
 
 
@@ -158,6 +179,13 @@ def event_stream(stream: StreamState, *, private: bool = False) -> HeaderList:
     return headers
 
 
+def listed(listing: Listing) -> Reply:
+    """The answer to GET of the stream root (an extension)."""
+    streams = [_summary(stream, kept) for stream, kept in listing.streams]
+    body = msgspec.json.encode({"streams": streams, "next": listing.next})
+    return Reply(200, [(b"content-type", names.JSON_CONTENT_TYPE.encode()), _NO_STORE], body)
+
+
 def refused(error: ProtocolError) -> Reply:
     """An error: its status, the headers it names, and one line that says what to do."""
     headers: HeaderList = [_PLAIN_TEXT, _NO_STORE]
@@ -177,6 +205,35 @@ def _page_headers(view: PageView) -> HeaderList:
         headers.append(_UP_TO_DATE)
     if view.closed:
         headers.append(_CLOSED)
+    return headers
+
+
+def _summary(stream: StreamState, kept: Retention) -> dict[str, object]:
+    """One entry of a listing. Entries get new fields, but no field changes its meaning."""
+    fork = stream.fork
+    return {
+        "path": stream.path,
+        "content_type": stream.content_type,
+        "created_at": lifetimes.format_rfc3339(stream.id),
+        "earliest_offset": stream.offset(stream.start),
+        "next_offset": stream.offset(stream.tail),
+        "bytes": stream.tail - stream.start,
+        "closed": stream.closed,
+        "ttl_s": stream.lifetime.ttl_s,
+        "expires_at": stream.lifetime.expires_at,
+        "forked_from": fork.source_path if fork is not None else None,
+        "fork_offset": stream.offset(fork.at) if fork is not None else None,
+        "retention_bytes": kept.bytes,
+        "retention_age_s": kept.age_s,
+    }
+
+
+def _retention(kept: Retention | None) -> HeaderList:
+    headers: HeaderList = []
+    if kept is not None and kept.bytes is not None:
+        headers.append((b"stream-retention-bytes", str(kept.bytes).encode()))
+    if kept is not None and kept.age_s is not None:
+        headers.append((b"stream-retention-age", str(kept.age_s).encode()))
     return headers
 
 

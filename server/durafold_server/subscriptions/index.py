@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final
 
+from durafold_server.protocol import registry
 from durafold_server.subscriptions.patterns import Pattern
 
 _MAX_REMEMBERED: Final = 4096
@@ -52,6 +53,8 @@ class Index:
         self._remembered.clear()
 
     def _matching(self, path: str) -> tuple[str, ...]:
+        if path == registry.PATH:
+            return ()  # else a worker that creates a stream for every wake would never sleep again
         known = self._remembered.get(path)
         if known is None:
             if len(self._remembered) >= _MAX_REMEMBERED:

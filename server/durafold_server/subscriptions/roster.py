@@ -136,7 +136,7 @@ class Roster:
             for listed in page:
                 # A listing may not know of the latest reads, which keep a stream with a TTL alive.
                 stream = listed if listed.lifetime.ttl_s is None else await self.living(listed.path)
-                if stream is not None and self._is_alive(stream):
+                if stream is not None and not stream.internal and self._is_alive(stream):
                     yield stream
             after = page[-1].path
 

@@ -153,7 +153,17 @@ async def test_a_fork_needs_to_read_its_source(client: httpx.AsyncClient) -> Non
 
 async def test_listing_needs_to_read_everything(client: httpx.AsyncClient) -> None:
     assert (await client.get("/__registry__", headers=TODOS)).status_code == 403
-    assert (await client.get("/__registry__", headers=READER)).status_code in (200, 404)
+    assert (await client.get("/__registry__", headers=READER)).status_code == 200
+    assert (await client.get("/", headers=TODOS)).status_code == 403
+    assert (await client.get("/", headers=READER)).status_code == 200
+    assert (await client.get("/")).status_code == 401
+
+
+async def test_streams_below_a_tokens_prefix_can_be_listed(client: httpx.AsyncClient) -> None:
+    below = await client.get("/", params={"prefix": "todos/"}, headers=TODOS)
+    beside = await client.get("/", params={"prefix": "todo"}, headers=TODOS)
+
+    assert (below.status_code, beside.status_code) == (200, 403)
 
 
 async def test_preflights_are_open(client: httpx.AsyncClient) -> None:

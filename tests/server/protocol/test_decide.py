@@ -442,7 +442,10 @@ def test_a_fork_inherits_type_and_bytes_and_holds_its_source() -> None:
     decision = create(None, fork_request(), source, fork_at=6)
 
     fork = decision.result.stream
-    assert decision.writes == [SaveStream(replace(source, forks=1, used_us=NOW)), SaveStream(fork)]
+    assert decision.writes == [
+        SaveStream(replace(source, forks=1, forked_until=6, used_us=NOW)),
+        SaveStream(fork),
+    ]
     assert (fork.id, fork.offset(6), fork.tail) == (NOW, "0000000000000007_0000000000000006", 6)
     assert (fork.content_type, fork.lifetime) == ("text/plain", Lifetime(ttl_s=60))
     assert (fork.closed, fork.closed_by, fork.last_seq) == (False, None, None)

@@ -20,6 +20,7 @@ STATUSES = {
     errors.Unauthorized: 401,
     errors.Forbidden: 403,
     errors.StaleEpoch: 403,
+    errors.ReadOnly: 403,
     errors.NotFound: 404,
     errors.MethodNotAllowed: 405,
     errors.Conflict: 409,
@@ -29,6 +30,7 @@ STATUSES = {
     errors.StreamSeqRegressed: 409,
     errors.ProducerGap: 409,
     errors.Gone: 410,
+    errors.NotRetained: 410,
     errors.BodyTooLarge: 413,
     errors.PathTooLong: 414,
     errors.StorageUnavailable: 503,
@@ -67,6 +69,10 @@ def test_every_error_names_a_section_of_the_protocol(error: type[errors.Protocol
             (("WWW-Authenticate", 'Bearer realm="durafold", error="insufficient_scope"'),),
         ),
         (errors.StaleEpoch(3), (("Producer-Epoch", "3"),)),
+        (
+            errors.NotRetained("0000000000000007_0000000000000042"),
+            (("Stream-Earliest-Offset", "0000000000000007_0000000000000042"),),
+        ),
         (errors.MethodNotAllowed("PATCH"), (("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS"),)),
     ],
 )

@@ -19,12 +19,14 @@ from durafold_server.protocol.errors import (
     PathTooLong,
     ProtocolError,
 )
-from durafold_server.protocol.model import FOREVER, Lifetime, Mode, Payload, ProducerClaim
+from durafold_server.protocol.model import FOREVER, Lifetime, Mode, Payload, ProducerClaim, Retention
 from durafold_server.protocol.requests import (
     ForkRequest,
+    ListRequest,
     initial_payload,
     parse_append,
     parse_create,
+    parse_list,
     parse_path,
     parse_read,
 )
@@ -41,6 +43,8 @@ HEADER_NAMES = (
     "stream-fork-offset",
     "stream-fork-sub-offset",
     "stream-forked-from",
+    "stream-retention-age",
+    "stream-retention-bytes",
     "stream-seq",
     "stream-ttl",
 )
@@ -316,6 +320,13 @@ def test_the_body_of_a_create_request_is_the_first_append(body: bytes, mode: Mod
     assert initial_payload(create_request("s", body), mode) == payload
 
 
+def test_a_create_request_may_say_how_much_is_kept() -> None:
+    request = create_request(stream_retention_bytes="1000", stream_retention_age="60")
+
+    assert request.retention == Retention(1000, 60)
+    assert create_request().retention is None
+
+
 def test_a_json_stream_cannot_begin_with_something_else() -> None:
     with pytest.raises(InvalidJson):
         initial_payload(create_request("s", b"nope"), Mode.JSON)
@@ -382,6 +393,38 @@ def test_a_stream_seq_has_1_to_1024_characters(seq: str) -> None:
 def test_incomplete_producer_headers_are_refused() -> None:
     with pytest.raises(InvalidRequest, match="Producer-Id"):
         append_request("s", b"x", content_type=TEXT, producer_id="p")
+
+
+# Listings
+
+
+@pytest.mark.parametrize(
+    ("query", "request_"),
+    [
+        ({}, ListRequest("", None, 100)),
+        ({"prefix": ["a/b%20"], "after": ["a/b%20c"], "limit": ["7"]}, ListRequest("a/b%20", "a/b%20c", 7)),
+        ({"prefix": [""], "limit": ["1000"], "offset": ["x"]}, ListRequest("", None, 1000)),
+    ],
+)
+def test_a_listing_has_a_prefix_a_place_and_a_limit(
+    query: dict[str, list[str]], request_: ListRequest
+) -> None:
+    assert parse_list(query) == request_
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *({"limit": [text]} for text in ("", "0", "01", "-1", "+1", "1001", "1.5", "x", "¹", "9" * 5000)),
+        {"limit": ["1", "1"]},
+        {"prefix": ["a", "b"]},
+        {"after": [""]},
+        {"after": ["a", "a"]},
+    ],
+)
+def test_a_malformed_listing_is_refused(query: dict[str, list[str]]) -> None:
+    with pytest.raises(InvalidRequest):
+        parse_list(query)
 
 
 # Read

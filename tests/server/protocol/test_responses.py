@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from msgspec.structs import replace
 
 from durafold_server.protocol import errors, responses
 from durafold_server.protocol.decide import Appended, Created
-from durafold_server.protocol.model import FOREVER, Lifetime, Mode, ProducerClaim, StreamState
-from durafold_server.protocol.responses import PageView, Reply
+from durafold_server.protocol.model import (
+    FOREVER,
+    Fork,
+    Lifetime,
+    Mode,
+    ProducerClaim,
+    Retention,
+    Segment,
+    StreamState,
+)
+from durafold_server.protocol.responses import Listing, PageView, Reply
 
 STREAM = StreamState(id=9, path="s", content_type="application/json", mode=Mode.JSON, tail=4)
 CLOSED = replace(STREAM, closed=True)
 TAIL = (b"stream-next-offset", b"0000000000000009_0000000000000004")
+EARLIEST = (b"stream-earliest-offset", b"0000000000000009_0000000000000000")
 IS_CLOSED = (b"stream-closed", b"true")
 UP_TO_DATE = (b"stream-up-to-date", b"true")
 JSON_TYPE = (b"content-type", b"application/json")
@@ -82,10 +94,61 @@ def test_a_duplicate_tells_the_highest_number_accepted_and_not_its_own() -> None
             replace(STREAM, lifetime=Lifetime(expires_at="2030-01-01T01:00:00+01:00", expires_at_us=1)),
             {(b"stream-expires-at", b"2030-01-01T01:00:00+01:00")},
         ),
+        (replace(STREAM, retention=Retention(bytes=0)), {(b"stream-retention-bytes", b"0")}),
+        (replace(STREAM, retention=Retention(age_s=60)), {(b"stream-retention-age", b"60")}),
     ],
 )
 def test_head_tells_what_the_stream_is(stream: StreamState, more: set[tuple[bytes, bytes]]) -> None:
-    assert shown(responses.described(stream)) == (200, {JSON_TYPE, TAIL, NO_STORE, *more}, b"")
+    assert shown(responses.described(stream)) == (200, {JSON_TYPE, TAIL, EARLIEST, NO_STORE, *more}, b"")
+
+
+def test_head_tells_the_earliest_retained_offset() -> None:
+    reply = responses.described(replace(STREAM, start=2))
+
+    assert (b"stream-earliest-offset", b"0000000000000009_0000000000000002") in reply.headers
+
+
+def test_head_tells_what_is_kept_by_the_servers_defaults() -> None:
+    reply = responses.described(STREAM, Retention(bytes=1000))
+
+    assert (b"stream-retention-bytes", b"1000") in reply.headers
+
+
+def test_a_listing_tells_everything_about_its_streams() -> None:
+    fork = Fork("a", 9, None, 0, 2, (Segment(9, 2),))
+    stream = StreamState(
+        id=1_700_000_000_123_456,
+        path="f",
+        content_type="text/csv",
+        mode=Mode.TEXT,
+        tail=4,
+        start=1,
+        closed=True,
+        lifetime=Lifetime(ttl_s=60),
+        fork=fork,
+    )
+
+    reply = responses.listed(Listing([(stream, Retention(5, None)), (STREAM, Retention())], "s"))
+
+    assert set(reply.headers) == {JSON_TYPE, NO_STORE}
+    listing = json.loads(reply.body)
+    assert listing["next"] == "s"
+    assert listing["streams"][0] == {
+        "path": "f",
+        "content_type": "text/csv",
+        "created_at": "2023-11-14T22:13:20.123456Z",
+        "earliest_offset": "0000000000000009_0000000000000001",
+        "next_offset": "1700000000123456_0000000000000004",
+        "bytes": 3,
+        "closed": True,
+        "ttl_s": 60,
+        "expires_at": None,
+        "forked_from": "a",
+        "fork_offset": "0000000000000009_0000000000000002",
+        "retention_bytes": 5,
+        "retention_age_s": None,
+    }
+    assert listing["streams"][1]["forked_from"] is None
 
 
 def test_delete_is_a_bare_204() -> None:

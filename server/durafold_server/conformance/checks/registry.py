@@ -97,7 +97,6 @@ async def appends_are_not_told(server: Server) -> None:
     offset = await _registry(server).tail()
     stream = await server.create()
     await stream.append(b"data")
-    await stream.close()
     (await stream.delete()).expect(204)
     await _changes(server, stream, offset, ["insert", "delete"])
 

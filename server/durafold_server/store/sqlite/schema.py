@@ -21,8 +21,8 @@ _APPLICATION_ID: Final = 0x64757261  # "dura"
 # stream.record and chunk.data carry checksums (see records); expires_us only speeds up the search for
 # expired streams. A chunk holds the bytes of one or more whole appends from position `start` on, the last of
 # which came at `appended_us` (0 in chunks of format 1, which did not note it). Rows of `garbage` are removed
-# streams whose chunks are still to be freed. `record` holds values of the server's own. A new column goes last in
-# its table, as it does in a file that gets it later: then `repair` can read the rows of any of them.
+# streams whose chunks are still to be freed. `record` holds values of the server's own. A new column goes
+# last in its table, as it does in a file that gets it later: so `repair` can read the rows of any of them.
 # AUTOINCREMENT keeps the greatest id ever used in sqlite_sequence, so that ids (and with them offsets) never
 # repeat; its row is made here, so that ids of streams that lived within one batch can be noted as well.
 _TABLES: Final = """
