@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from time import perf_counter
 from typing import Final
 
@@ -35,7 +35,7 @@ from durafold_server.protocol.errors import (
     StorageFull,
     StorageUnavailable,
 )
-from durafold_server.protocol.model import Payload
+from durafold_server.protocol.model import Payload, R
 from durafold_server.protocol.responses import Reply
 from durafold_server.service import StreamService
 from durafold_server.store.base import StoreFailure, StoreFull, StoreHalted, StreamStore
@@ -223,7 +223,10 @@ class Handler:
         began_s = perf_counter()
         settings = self._settings
         body = await exchange.body(settings.max_body_bytes)
-        request = requests.parse_append(path, exchange.headers, body, max_json_depth=settings.max_json_depth)
+        checked = await self._check_large_json(exchange.headers, body)
+        request = requests.parse_append(
+            path, exchange.headers, body, checked=checked, max_json_depth=settings.max_json_depth
+        )
         if visitor is not None and request.close and body:
             await visitor.check("append", path)  # beside "close", which its head has told
         outcome = await service.append(request)
@@ -236,8 +239,14 @@ class Handler:
         self, exchange: Exchange, service: StreamService, path: str, root: str, visitor: Visitor | None
     ) -> None:
         body = await exchange.body(self._settings.max_body_bytes)
+        checked = await self._check_large_json(exchange.headers, body, allow_empty=True)
         request = requests.parse_create(
-            path, exchange.headers, body, root=root, max_json_depth=self._settings.max_json_depth
+            path,
+            exchange.headers,
+            body,
+            root=root,
+            checked=checked,
+            max_json_depth=self._settings.max_json_depth,
         )
         if visitor is not None and request.fork is not None:
             await visitor.check("fork", request.fork.source_path)
@@ -245,6 +254,14 @@ class Handler:
         await exchange.reply(responses.created(created, f"{_base_url(exchange, root)}/{path}"))
         self.counts.requests["create"] += 1
         self.counts.received_bytes += len(body)
+
+    async def _check_large_json(
+        self, headers: dict[str, str], body: bytes, *, allow_empty: bool = False
+    ) -> Payload | ProtocolError | None:
+        if len(body) <= requests.LARGE_BODY_BYTES:
+            return None
+        depth = self._settings.max_json_depth
+        return await _in_steps(requests.check_large_json(headers, body, depth, allow_empty=allow_empty))
 
     async def _read(self, exchange: Exchange, service: StreamService, request: requests.ReadRequest) -> None:
         is_private = self._guard is not None
@@ -356,6 +373,17 @@ class Handler:
 async def _describe(service: StreamService, path: str) -> Reply:
     stream = await service.head(path)
     return responses.described(stream, service.retention_of(stream))
+
+
+async def _in_steps(work: Generator[None, None, R]) -> R:
+    """Carry out long work; others are served between its steps."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            result: R = done.value
+            return result
+        await asyncio.sleep(0)
 
 
 def _base_url(exchange: Exchange, root: str) -> str:

@@ -6,21 +6,32 @@ escapes come back exactly as they were sent.
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from collections.abc import Generator, Iterator
+from itertools import accumulate
+from typing import Final, TypeVar
 
 import msgspec
 
 from durafold_server.protocol.errors import EmptyBody, InvalidJson
 from durafold_server.protocol.model import NO_PAYLOAD, Payload
 
+T = TypeVar("T")
+
 MAX_DEPTH: Final = 128
 """Deepest nesting of one message. Common JSON readers fail near 500 to 1,000 levels."""
+LARGE_BODY_BYTES: Final = 32 * 1024
+"""Larger bodies should be taken in with `flatten_in_steps`: an unkind one of 4 MiB can take a second."""
 
+_WINDOW_BYTES: Final = 16 * 1024
+_TRIES: Final = 4
 _WHITESPACE: Final = b" \t\n\r"
 _one = msgspec.json.Decoder(msgspec.Raw)
 _array = msgspec.json.Decoder(list[msgspec.Raw])
+_BACKSLASHES: Final = re.compile(rb"\\*")
 _NOT_BRACKETS: Final = bytes(c for c in range(256) if c not in b"[]{}")
-_TO_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
+_TO_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # up and down, as signed bytes
+_LAST_OF: Final = {b"{": b"},", b"[": b"],", b'"': b'",'}  # by how messages begin
 
 
 def flatten(body: bytes, *, allow_empty: bool = False, max_depth: int = MAX_DEPTH) -> Payload:
@@ -35,15 +46,41 @@ def flatten(body: bytes, *, allow_empty: bool = False, max_depth: int = MAX_DEPT
         InvalidJson: not UTF-8, not JSON as RFC 8259 has it (no NaN, no comments), or nested too deeply.
         EmptyBody: the array is empty where it must not be.
     """
-    messages = _split(body, max_depth)
-    if not messages:
-        if allow_empty:
-            return NO_PAYLOAD
-        raise EmptyBody("An empty JSON array appends nothing; send at least one message.")
-    for message in messages:
-        _check_depth(message, max_depth)
-    messages.append(b"")  # join then ends with the comma that every stored message is followed by
-    return Payload(b",".join(messages), len(messages) - 1)
+    steps = flatten_in_steps(body, allow_empty=allow_empty, max_depth=max_depth)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            payload: Payload = done.value
+            return payload
+
+
+def flatten_in_steps(
+    body: bytes, *, allow_empty: bool = False, max_depth: int = MAX_DEPTH
+) -> Generator[None, None, Payload]:
+    """`flatten`, with pauses: no step takes longer than it takes to run over the body once.
+
+    Returns:
+        (as a generator does) the payload.
+
+    Raises:
+        InvalidJson, EmptyBody: as `flatten`.
+    """
+    stored: list[bytes] = []
+    count = 0
+    for part in _parts(body, max_depth):
+        if part is not None:
+            data, messages = part
+            yield from _check_depth(data, max_depth)
+            count += len(messages)
+            stored.append(_joined(messages))
+        if len(body) > LARGE_BODY_BYTES:
+            yield
+    if count:
+        return Payload(stored[0] if len(stored) == 1 else b"".join(stored), count)
+    if allow_empty:
+        return NO_PAYLOAD
+    raise EmptyBody("An empty JSON array appends nothing; send at least one message.")
 
 
 def page_body(data: bytes) -> bytes:
@@ -65,45 +102,107 @@ def count(data: bytes) -> int:
 
 def is_boundary(data: bytes, position: int) -> bool:
     """Whether a message ends at `position` of stored bytes."""
-    end = 0
-    for raw in _array.decode(page_body(data)):
-        if end >= position:
-            break
-        end += len(memoryview(raw)) + 1
-    return end == position
+    if position == 0:
+        return True
+    if data[position - 1 : position] != b",":
+        return False
+    # Only a comma between messages leaves whole ones behind.
+    return _is_valid(_one, page_body(data[:position]))
 
 
-def _split(body: bytes, max_depth: int) -> list[msgspec.Raw | bytes]:
+def _parts(body: bytes, max_depth: int) -> Iterator[tuple[bytes, list[msgspec.Raw]] | None]:
+    """A body as arrays of some messages each, with these; None for a step that found nothing."""
+    _check_utf8(body)
+    if body.lstrip(_WHITESPACE)[:1] != b"[":
+        yield b"[%b]" % body, [_decode(_one, body, max_depth)]
+        return
+    first = start = body.index(b"[") + 1
+    room = LARGE_BODY_BYTES
+    while len(body) - start > room:
+        for comma in _last_commas(body, start, start + room):
+            data = b"[%b]" % body[start:comma]
+            # A comma is between messages if what comes before it is an array of whole ones.
+            if _is_valid(_one, data) and (messages := _array.decode(data)):
+                yield data, messages
+                start, room = comma + 1, LARGE_BODY_BYTES
+                break
+            yield None
+        else:
+            room *= 2
+    data = b"[%b" % body[start:]
+    if start > first and not (_is_valid(_one, data) and data[1:].strip(_WHITESPACE) != b"]"):
+        _decode(_one, body, max_depth)  # fails, and knows where in the whole body
+    yield data, _decode(_array, data, max_depth)
+
+
+def _joined(messages: list[msgspec.Raw]) -> bytes:
+    # The last one makes it end with the comma that every stored message is followed by.
+    return b",".join([*messages, b""])
+
+
+def _last_commas(body: bytes, start: int, end: int) -> Iterator[int]:
+    """The last few commas in a stretch of an array that are likely to be between its messages."""
+    beginning = body[start : start + 64].lstrip(_WHITESPACE)[:1]
+    pattern = _LAST_OF.get(beginning, b",")
+    for _ in range(_TRIES):
+        end = body.rfind(pattern, start, end)
+        if end < 0:
+            return
+        yield end + len(pattern) - 1
+
+
+def _check_utf8(body: bytes) -> None:
     try:
         body.decode()  # msgspec does not look inside strings
-        if body.lstrip(_WHITESPACE)[:1] == b"[":
-            return list(_array.decode(body))
-        return [_one.decode(body)]
     except UnicodeDecodeError as exc:
         raise InvalidJson(f"The body is not UTF-8: {exc.reason} at byte {exc.start}.") from exc
+
+
+def _decode(decoder: msgspec.json.Decoder[T], data: bytes, max_depth: int) -> T:
+    try:
+        return decoder.decode(data)
     except RecursionError as exc:
         raise InvalidJson(f"The JSON is nested more than {max_depth} levels deep.") from exc
     except msgspec.DecodeError as exc:
         raise InvalidJson(f"The body is not valid JSON: {exc}.") from exc
 
 
-def _check_depth(message: msgspec.Raw | bytes, max_depth: int) -> None:
-    data = bytes(message)
-    if data.count(b"[") + data.count(b"{") > max_depth and _depth(data, max_depth) > max_depth:
-        raise InvalidJson(f"The JSON is nested more than {max_depth} levels deep.")
+def _is_valid(decoder: msgspec.json.Decoder[msgspec.Raw], data: bytes) -> bool:
+    try:
+        decoder.decode(data)
+    except (RecursionError, msgspec.DecodeError):
+        return False
+    return True
 
 
-def _depth(data: bytes, max_depth: int) -> int:
-    """Nesting depth of valid JSON, counted no further than one past the limit."""
-    brackets = _without_strings(data).translate(_TO_SQUARE, _NOT_BRACKETS)
-    depth = 0
-    while brackets and depth <= max_depth:
-        brackets = brackets.replace(b"[]", b"")  # one pass takes off exactly the innermost level
-        depth += 1
-    return depth
+def _check_depth(messages: bytes, max_depth: int) -> Iterator[None]:
+    """Refuse an array with messages that are nested too deeply, looking at some of it in each step."""
+    data, limit = messages, max_depth + 1  # the array around them is a level too
+    if data.count(b"[") + data.count(b"{") <= limit:
+        return
+    depth, in_string, start = 0, False, 0
+    while start < len(data):
+        end = _end_of_window(data, start)
+        brackets, in_string = _brackets(data[start:end], in_string=in_string)
+        levels = list(accumulate(memoryview(brackets).cast("b"), initial=depth))
+        if max(levels) > limit:
+            raise InvalidJson(f"The JSON is nested more than {max_depth} levels deep.")
+        depth, start = levels[-1], end
+        if end < len(data):
+            yield
 
 
-def _without_strings(data: bytes) -> bytes:
-    """Valid JSON with every string literal taken out."""
-    plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
-    return b"".join(plain.split(b'"')[::2])
+def _end_of_window(data: bytes, start: int) -> int:
+    """Where a window may end: not within an escape sequence."""
+    end = start + _WINDOW_BYTES
+    if data[end - 1 : end] != b"\\":
+        return min(end, len(data))
+    run = _BACKSLASHES.match(data, end)
+    return min((run.end() if run else end) + 1, len(data))
+
+
+def _brackets(window: bytes, *, in_string: bool) -> tuple[bytes, bool]:
+    """The brackets outside of strings as steps up and down, and whether a string goes on after the window."""
+    pieces = window.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+    outside = pieces[1::2] if in_string else pieces[::2]
+    return b"".join(outside).translate(_TO_STEPS, _NOT_BRACKETS), in_string == (len(pieces) % 2 == 1)

@@ -7,7 +7,7 @@ values. Whatever a rule needs later is parsed here, once; nothing below looks at
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Final, Literal
 from urllib.parse import quote, unquote_to_bytes
 
@@ -37,6 +37,7 @@ from durafold_server.protocol.retention import parse_retention
 HeaderMap = Mapping[str, str]
 Query = Mapping[str, Sequence[str]]
 
+LARGE_BODY_BYTES: Final = json_mode.LARGE_BODY_BYTES
 MAX_PATH_CHARS: Final = 2048
 MAX_LISTED: Final = 1000
 USUALLY_LISTED: Final = 100
@@ -63,7 +64,10 @@ class ForkRequest(Value, frozen=True):
 
 
 class CreateRequest(Value, frozen=True):
-    """PUT (PROTOCOL §5.1). `content_type` is None when the client named none."""
+    """PUT (PROTOCOL §5.1). `content_type` is None when the client named none.
+
+    `checked` is what the body holds if it is JSON, or what is wrong with it then, where that is known.
+    """
 
     path: str
     content_type: str | None
@@ -73,6 +77,7 @@ class CreateRequest(Value, frozen=True):
     fork: ForkRequest | None
     max_json_depth: int = json_mode.MAX_DEPTH
     retention: Retention | None = None
+    checked: Payload | ProtocolError | None = None
 
 
 class AppendRequest(Value, frozen=True):
@@ -108,8 +113,38 @@ class ListRequest(Value, frozen=True):
     limit: int
 
 
+def check_large_json(
+    headers: HeaderMap,
+    body: bytes,
+    max_json_depth: int = json_mode.MAX_DEPTH,
+    *,
+    allow_empty: bool = False,
+) -> Generator[None, None, Payload | ProtocolError | None]:
+    """What a large JSON body holds, worked out in steps, so that others can be served in between.
+
+    Returns:
+        (as a generator does) its data, or what is wrong with it; None if no JSON is expected.
+    """
+    content_type = headers.get("content-type")
+    inherits = not content_type and "stream-forked-from" in headers
+    if not inherits and not names.is_json(content_type or names.DEFAULT_CONTENT_TYPE):
+        return None
+    try:
+        return (
+            yield from json_mode.flatten_in_steps(body, allow_empty=allow_empty, max_depth=max_json_depth)
+        )
+    except ProtocolError as error:
+        return error
+
+
 def parse_create(
-    path: str, headers: HeaderMap, body: bytes, *, root: str, max_json_depth: int = json_mode.MAX_DEPTH
+    path: str,
+    headers: HeaderMap,
+    body: bytes,
+    *,
+    root: str,
+    checked: Payload | ProtocolError | None = None,
+    max_json_depth: int = json_mode.MAX_DEPTH,
 ) -> CreateRequest:
     """A create request.
 
@@ -118,6 +153,7 @@ def parse_create(
         headers: the request's.
         body: the request's.
         root: URL path that all streams are below, as clients write it; a fork's source is named with it.
+        checked: what `check_large_json` said, with `allow_empty`.
         max_json_depth: deepest nesting of a message, should the stream be in JSON mode.
 
     Raises:
@@ -132,13 +168,21 @@ def parse_create(
         fork=_parse_fork(headers, root),
         max_json_depth=max_json_depth,
         retention=parse_retention(headers.get("stream-retention-bytes"), headers.get("stream-retention-age")),
+        checked=checked,
     )
 
 
 def parse_append(
-    path: str, headers: HeaderMap, body: bytes, *, max_json_depth: int = json_mode.MAX_DEPTH
+    path: str,
+    headers: HeaderMap,
+    body: bytes,
+    *,
+    checked: Payload | ProtocolError | None = None,
+    max_json_depth: int = json_mode.MAX_DEPTH,
 ) -> AppendRequest:
     """An append, a close, or both; JSON is nested at most `max_json_depth` levels deep.
+
+    `checked` is what `check_large_json` said.
 
     Raises:
         InvalidRequest: a header is malformed.
@@ -152,7 +196,7 @@ def parse_append(
     return AppendRequest(
         path=path,
         content_type=content_type,
-        payload=_payload(body, content_type, max_json_depth, close=close),
+        payload=_payload(body, content_type, max_json_depth, close=close) if checked is None else checked,
         close=close,
         seq=seq,
         claim=producers.parse_claim(
@@ -235,6 +279,10 @@ def initial_payload(request: CreateRequest, mode: Mode) -> Payload:
     if not request.body:
         return NO_PAYLOAD
     if mode is Mode.JSON:
+        if isinstance(request.checked, ProtocolError):
+            raise request.checked
+        if request.checked is not None:
+            return request.checked
         return json_mode.flatten(request.body, allow_empty=True, max_depth=request.max_json_depth)
     return Payload(request.body, 1)
 

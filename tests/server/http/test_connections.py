@@ -170,6 +170,26 @@ async def test_a_connection_that_pipelines_lets_others_have_their_turn() -> None
         await until(lambda: len(sink.written) == 20)
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("method", [b"PUT", b"POST"])
+async def test_small_requests_are_answered_while_a_large_body_is_checked(method: bytes) -> None:
+    large, small = Sink(), Sink()
+    body = b"[" + b"1," * 200_000 + b"1]"
+    head = b" /v1/stream/s" + KEEP + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    async with served() as running:
+        connection, beside = Connection(running.server), Connection(running.server)
+        connection.connection_made(large)
+        beside.connection_made(small)
+
+        connection.data_received(method + head % len(body) + body)
+        beside.data_received(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        await until(lambda: bool(small.written))
+
+        assert large.written == []
+        await until(lambda: bool(large.written))
+        assert large.written[0].startswith({b"PUT": b"HTTP/1.1 201", b"POST": b"HTTP/1.1 404"}[method])
+
+
 # Framing
 
 

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from durafold_server.protocol import json_mode
 from durafold_server.protocol.errors import EmptyBody, InvalidJson
-from durafold_server.protocol.json_mode import count, flatten, is_boundary, page_body, sub_position
+from durafold_server.protocol.json_mode import (
+    count,
+    flatten,
+    flatten_in_steps,
+    is_boundary,
+    page_body,
+    sub_position,
+)
 from durafold_server.protocol.model import Payload
 
 JSON_VALUES = st.recursive(
@@ -24,6 +33,16 @@ JSON_VALUES = st.recursive(
     max_leaves=20,
 )
 LAYOUTS = st.sampled_from([{}, {"indent": 1}, {"separators": (" ,", " : ")}, {"ensure_ascii": False}])
+
+
+@pytest.fixture(autouse=True, scope="module", params=[None, 1, 7])
+def step_bytes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything here holds for bodies taken in at once, and for those taken in by bits and pieces."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param is not None:
+            patch.setattr(json_mode, "LARGE_BODY_BYTES", request.param)
+            patch.setattr(json_mode, "_WINDOW_BYTES", request.param)
+        yield
 
 
 def nested(opening: str, inner: str, closing: str, depth: int) -> bytes:
@@ -240,6 +259,30 @@ def test_positions_of_messages_agree_with_their_bytes(values: list[Any]) -> None
     assert [sub_position(stored, n) for n in range(len(messages) + 1)] == sorted(ends)
     assert sub_position(stored, len(messages) + 1) is None
     assert {position for position in range(len(stored) + 1) if is_boundary(stored, position)} == ends
+
+
+@pytest.mark.parametrize(
+    ("message", "least_steps"),
+    [
+        pytest.param(b"1", 60, id="numbers"),
+        pytest.param(b'"[,]"', 60, id="strings"),
+        pytest.param(b'{"a":{"b":[1,2]},"c":{}}', 60, id="objects"),
+        pytest.param(b"[1,[2,[3,4],5],6]", 60, id="arrays"),
+        pytest.param(nested("[", "", "]", 128), 100, id="deep arrays"),
+        pytest.param(b"[" + b"[]," * 500_000 + b"[]]", 40, id="one long array"),
+    ],
+)
+def test_a_large_body_is_taken_in_by_many_steps(message: bytes, least_steps: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_mode, "LARGE_BODY_BYTES", 32 * 1024)
+        patch.setattr(json_mode, "_WINDOW_BYTES", 16 * 1024)
+        times = max(1, 2_000_000 // (len(message) + 1))
+        body = b"[" + b",".join([message] * times) + b"]"
+
+        steps = sum(1 for _ in flatten_in_steps(body))
+
+        assert steps >= least_steps
+        assert flatten(body) == Payload((message + b",") * times, times)
 
 
 @pytest.mark.parametrize("position", [-1, 7, 100])

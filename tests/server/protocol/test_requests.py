@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -23,6 +23,7 @@ from durafold_server.protocol.model import FOREVER, Lifetime, Mode, Payload, Pro
 from durafold_server.protocol.requests import (
     ForkRequest,
     ListRequest,
+    check_large_json,
     initial_payload,
     parse_append,
     parse_create,
@@ -330,6 +331,50 @@ def test_a_create_request_may_say_how_much_is_kept() -> None:
 def test_a_json_stream_cannot_begin_with_something_else() -> None:
     with pytest.raises(InvalidJson):
         initial_payload(create_request("s", b"nope"), Mode.JSON)
+
+
+# Large bodies
+
+LARGE = b"[" + b" " * 40_000 + b"1,2]"
+
+
+def checked(
+    headers: dict[str, str], body: bytes, *, allow_empty: bool = False
+) -> Payload | ProtocolError | None:
+    found: list[Payload | ProtocolError | None] = []
+
+    def steps() -> Iterator[None]:
+        found.append((yield from check_large_json(headers, body, allow_empty=allow_empty)))
+
+    list(steps())
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    "headers", [{"content-type": "application/json; charset=utf-8"}, {"stream-forked-from": "/v1/stream/a"}]
+)
+def test_what_may_become_json_is_checked_ahead(headers: dict[str, str]) -> None:
+    assert checked(headers, LARGE) == Payload(b"1,2,", 2)
+    assert isinstance(checked(headers, LARGE[:-1]), InvalidJson)
+
+
+@pytest.mark.parametrize("headers", [{}, {"content-type": "text/plain"}])
+def test_what_is_no_json_is_not_checked_ahead(headers: dict[str, str]) -> None:
+    assert checked(headers, LARGE) is None
+
+
+def test_what_was_found_ahead_is_not_looked_for_again() -> None:
+    json_type = {"content-type": "application/json"}
+    payload, error = Payload(b"1,2,", 2), InvalidJson("no")
+
+    assert parse_append("s", json_type, LARGE, checked=payload).payload is payload
+    assert parse_append("s", json_type, LARGE, checked=error).payload is error
+    request = parse_create("s", json_type, LARGE, root=ROOT, checked=payload)
+    assert initial_payload(request, Mode.JSON) is payload
+    assert initial_payload(request, Mode.TEXT) == Payload(LARGE, 1)
+    refused = parse_create("s", json_type, LARGE, root=ROOT, checked=error)
+    with pytest.raises(InvalidJson):
+        initial_payload(refused, Mode.JSON)
 
 
 # Append
