@@ -37,6 +37,7 @@ from durafold_server.protocol.model import (
 from durafold_server.store.base import StoreDamaged, StoreFailure, StoreFull
 from durafold_server.store.sqlite import SqliteStore
 from durafold_server.store.sqlite import store as store_module
+from durafold_server.store.sqlite.state_cache import StateCache
 from support.server_stores import ManualClock, add, look, make, one_batch, read_all, remove, write
 
 pytestmark = pytest.mark.anyio
@@ -802,3 +803,44 @@ async def test_removing_a_stream_frees_it_for_good_even_if_its_record_is_removed
         await write(store, RemoveStream(made))
 
         assert await store.load("s") is None
+
+
+async def test_streams_beyond_what_memory_holds_are_as_they_were(directory: Path) -> None:
+    async with opened(directory) as store:
+        store._streams = StateCache(max_streams=2)
+        for number in range(6):
+            await make(store, f"{number}")
+            await add(store, f"{number}", b"abc", ("p", ProducerState(0, number)))
+
+        assert [(await add(store, f"{number}", b"d")).tail for number in range(6)] == [4] * 6
+        assert [(await look(store, f"{number}", "p")).producer for number in range(6)] == [
+            ProducerState(0, number) for number in range(6)
+        ]
+        assert len(store._streams) <= 3  # and the one of the batch that was last
+
+
+async def test_the_end_of_a_stream_that_memory_did_not_hold_is_told(directory: Path) -> None:
+    async with opened(directory) as store:
+        store._streams = StateCache(max_streams=0)
+        await make(store)
+        told: list[StreamState] = []
+        store.observe(told.append)
+
+        await add(store, "s", b"abc")
+        await remove(store, "s")
+
+        assert [(stream.tail, stream.deleted) for stream in told] == [(3, False), (3, True)]
+
+
+async def test_use_of_a_stream_that_memory_did_not_hold_is_not_lost(directory: Path) -> None:
+    clock = ManualClock()
+    async with opened(directory, clock) as store:
+        store._streams = StateCache(max_streams=0)
+        await make(store, lifetime=TTL_60)
+        await store.touch({"s": clock.now_us + 5})
+        await make(store, "other")
+
+        stream = await store.load("s")
+
+        assert stream is not None
+        assert stream.used_us == clock.now_us + 5

@@ -80,31 +80,45 @@ def test_a_stream_that_was_trimmed_whole_is_forgotten_and_may_come_again() -> No
 
 
 def test_streams_written_longest_ago_go_first() -> None:
-    cache = TailCache(max_bytes=250)
-    cache.append(1, 0, bytes(100))
-    cache.append(2, 0, bytes(100))
-    cache.append(1, 100, bytes(20))
+    cache = TailCache(max_bytes=250 * KIB)
+    cache.append(1, 0, bytes(100 * KIB))
+    cache.append(2, 0, bytes(100 * KIB))
+    cache.append(1, 100 * KIB, bytes(20 * KIB))
 
-    cache.append(3, 0, bytes(100))
+    cache.append(3, 0, bytes(100 * KIB))
 
     assert cache.chunks_from(2, 0) is None
     assert cache.chunks_from(1, 0) is not None
     assert cache.chunks_from(3, 0) is not None
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 60), st.booleans()), max_size=60))
+def test_the_memory_for_many_small_chunks_is_bounded_too() -> None:
+    cache = TailCache(max_bytes=100 * KIB)
+    for stream_id in range(1000):
+        cache.append(stream_id, 0, b"x")
+    kept = [stream_id for stream_id in range(1000) if cache.chunks_from(stream_id, 0) is not None]
+    for position in range(10_000):
+        cache.append(1000, position, b"x")
+
+    assert kept == list(range(1000 - len(kept), 1000))
+    assert 50 <= len(kept) <= 100
+    assert cache.chunks_from(1000, 5_000) is None
+    assert cache.chunks_from(1000, 9_500) is not None
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 1_500), st.booleans()), max_size=60))
 def test_it_never_holds_more_than_its_bound_and_what_it_holds_is_right(
     steps: list[tuple[int, int, bool]],
 ) -> None:
-    cache = TailCache(max_bytes=200)
+    cache = TailCache(max_bytes=5_000)
     tails = dict.fromkeys(range(6), 0)
     for stream_id, size, removed in steps:
-        cache.append(stream_id, tails[stream_id], bytes([size]) * size)
+        cache.append(stream_id, tails[stream_id], bytes([size % 256]) * size)
         tails[stream_id] += size
         if removed:
             cache.forget(stream_id)
 
         held = [cache.chunks_from(of, max(0, tails[of] - 1)) or [] for of in tails]
-        assert sum(len(data) for chunks in held for _, data in chunks) <= max(200, size)
+        assert sum(len(data) for chunks in held for _, data in chunks) <= max(5_000, size)
         for of, chunks in zip(tails, held, strict=True):
             assert not chunks or chunks[-1][0] + len(chunks[-1][1]) == tails[of]

@@ -41,6 +41,7 @@ from durafold_server.store.sqlite.health import Health
 from durafold_server.store.sqlite.joining import Joiner
 from durafold_server.store.sqlite.lock import DirectoryLock
 from durafold_server.store.sqlite.staged import Staged, Written
+from durafold_server.store.sqlite.state_cache import StateCache
 from durafold_server.store.sqlite.tail_cache import TailCache
 
 logger = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class SqliteStore:
         self._writer = schema.open_writer(self._file)
         self._health = Health(self._file, self._writer)
         self._now = StrictClock(clock, schema.greatest_id(self._writer, self._file))
-        self._streams: dict[str, StreamState] = {}  # committed; changed by the writer thread only
+        self._streams = StateCache()  # committed; changed by the writer thread only
         self._used: dict[str, int] = {}  # reads not yet written down, for the sliding TTL
         self._tails = TailCache()
         self._joiner = Joiner(self._writer, self._file)
@@ -130,7 +131,7 @@ class SqliteStore:
         self._observers.append(observer)
 
     async def load(self, path: str) -> StreamState | None:
-        """See `StreamStore`. A stream not used since the start is fetched through the writer, in order."""
+        """See `StreamStore`. A stream not used of late is fetched through the writer, in order."""
         stream = self._streams.get(path)
         if stream is None:
             return await self.transact((ReadKey(path),), _just_look)
@@ -182,7 +183,7 @@ class SqliteStore:
             "SELECT path, record, checksum FROM stream WHERE expires_us <= ? ORDER BY expires_us LIMIT ?",
             (now_us, limit),
         )
-        current = [self._as_used(self._streams.get(stream.path, stream)) for stream in candidates]
+        current = [self._as_used(self._streams.get(stream.path) or stream) for stream in candidates]
         return [stream for stream in current if not stream.deleted and lifetimes.is_expired(stream, now_us)]
 
     async def purge(self, stream_id: int, *, limit: int) -> bool:
@@ -228,6 +229,7 @@ class SqliteStore:
     # What follows runs on the writer thread.
 
     def _commit(self, jobs: Sequence[Job[_Work]]) -> Announce | None:
+        self._streams.trim()
         staged = Staged()
         for job in jobs:
             staged.concerned = False
@@ -259,7 +261,7 @@ class SqliteStore:
         if stream is None:
             stream = self._select_stream(path)
             if stream is not None:
-                self._streams[path] = stream
+                self._streams.put(stream)
         return self._as_used(stream) if stream is not None else None
 
     def _select_stream(self, path: str) -> StreamState | None:
@@ -335,10 +337,10 @@ class SqliteStore:
             if before is not None and (stream is None or stream.id != before.id):
                 changed.append(replace(before, deleted=True))
             if stream is None:
-                self._streams.pop(path, None)
+                self._streams.drop(path)
                 self._used.pop(path, None)
                 continue
-            self._streams[path] = stream
+            self._streams.put(stream)
             if before is None or _looks_different(stream, before):
                 changed.append(stream)
         for stream_id in staged.removed:

@@ -8,6 +8,9 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 
 _PER_STREAM_BYTES = 256 * 1024
+# What Python needs beside the data, which is more than the data where that is small.
+_CHUNK_BYTES = 160
+_TAIL_BYTES = 1000
 
 
 class _Tail:
@@ -17,13 +20,13 @@ class _Tail:
 
     def __init__(self) -> None:
         self.chunks: deque[tuple[int, bytes]] = deque()
-        self.size = 0
+        self.size = _TAIL_BYTES
 
     def append(self, start: int, data: bytes) -> None:
         self.chunks.append((start, data))
-        self.size += len(data)
+        self.size += len(data) + _CHUNK_BYTES
         while self.size > _PER_STREAM_BYTES and len(self.chunks) > 1:
-            self.size -= len(self.chunks.popleft()[1])
+            self.size -= len(self.chunks.popleft()[1]) + _CHUNK_BYTES
 
     def forget_before(self, position: int) -> int:
         """Let go of whole chunks before a position; returns their size."""
@@ -34,7 +37,7 @@ class _Tail:
 
 
 class TailCache:
-    """A bounded cache of stream tails; the least recently written go first.
+    """A cache of stream tails, bounded in memory; the least recently written go first.
 
     Written by the committing thread, read by the event loop.
     """
@@ -53,9 +56,9 @@ class TailCache:
                 tail = self._tails[stream_id] = _Tail()
             else:
                 self._tails.move_to_end(stream_id)
-            before = tail.size
+                self._size -= tail.size
             tail.append(start, data)
-            self._size += tail.size - before
+            self._size += tail.size
             while self._size > self._max_bytes and len(self._tails) > 1:
                 self._size -= self._tails.popitem(last=False)[1].size
 
