@@ -226,7 +226,9 @@ async def test_a_repaired_stream_is_removed_with_all_its_data(directory: Path) -
         for path in ("f", "s", "t"):
             await service.delete(path)
 
-    assert execute(directory, "SELECT count(*) FROM chunk") == [(0,)]
+    kept = "SELECT path FROM stream WHERE id IN (SELECT stream_id FROM chunk)"
+    assert execute(directory, kept) == [("__registry__",)]
+    assert execute(directory, "SELECT * FROM chunk WHERE stream_id NOT IN (SELECT id FROM stream)") == []
 
 
 async def test_creating_a_repaired_stream_again_confirms_it(directory: Path) -> None:

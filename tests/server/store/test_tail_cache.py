@@ -57,14 +57,14 @@ def test_a_chunk_larger_than_that_is_kept_alone() -> None:
 
 
 def test_what_was_trimmed_is_let_go_of_in_whole_chunks() -> None:
-    cache = TailCache(max_bytes=250)
-    cache.append(1, 0, bytes(100))
-    cache.append(1, 100, bytes(100))
-    cache.forget_before(1, 150)
-    cache.append(2, 0, bytes(100))
+    cache = TailCache(max_bytes=250 * KIB)
+    cache.append(1, 0, bytes(100 * KIB))
+    cache.append(1, 100 * KIB, bytes(100 * KIB))
+    cache.forget_before(1, 150 * KIB)
+    cache.append(2, 0, bytes(100 * KIB))
 
-    assert cache.chunks_from(1, 99) is None
-    assert cache.chunks_from(1, 150) == [(100, bytes(100))]
+    assert cache.chunks_from(1, 99 * KIB) is None
+    assert cache.chunks_from(1, 150 * KIB) == [(100 * KIB, bytes(100 * KIB))]
     assert cache.chunks_from(2, 0) is not None
 
 

@@ -26,14 +26,15 @@ class _Tail:
         self.chunks.append((start, data))
         self.size += len(data) + _CHUNK_BYTES
         while self.size > _PER_STREAM_BYTES and len(self.chunks) > 1:
-            self.size -= len(self.chunks.popleft()[1]) + _CHUNK_BYTES
+            self._let_go_of_first()
 
-    def forget_before(self, position: int) -> int:
-        """Let go of whole chunks before a position; returns their size."""
-        before = self.size
+    def forget_before(self, position: int) -> None:
+        """Let go of whole chunks before a position."""
         while self.chunks and self.chunks[0][0] + len(self.chunks[0][1]) <= position:
-            self.size -= len(self.chunks.popleft()[1])
-        return before - self.size
+            self._let_go_of_first()
+
+    def _let_go_of_first(self) -> None:
+        self.size -= len(self.chunks.popleft()[1]) + _CHUNK_BYTES
 
 
 class TailCache:
@@ -74,8 +75,11 @@ class TailCache:
             tail = self._tails.get(stream_id)
             if tail is None:
                 return
-            self._size -= tail.forget_before(position)
-            if not tail.chunks:
+            self._size -= tail.size
+            tail.forget_before(position)
+            if tail.chunks:
+                self._size += tail.size
+            else:
                 del self._tails[stream_id]
 
     def chunks_from(self, stream_id: int, position: int) -> Sequence[tuple[int, bytes]] | None:
