@@ -223,7 +223,8 @@ class Handler:
         began_s = perf_counter()
         settings = self._settings
         body = await exchange.body(settings.max_body_bytes)
-        checked = await self._check_large_json(exchange.headers, body)
+        is_large = len(body) > requests.LARGE_BODY_BYTES
+        checked = await self._check_json(exchange.headers, body) if is_large else None
         request = requests.parse_append(
             path, exchange.headers, body, checked=checked, max_json_depth=settings.max_json_depth
         )
@@ -239,7 +240,8 @@ class Handler:
         self, exchange: Exchange, service: StreamService, path: str, root: str, visitor: Visitor | None
     ) -> None:
         body = await exchange.body(self._settings.max_body_bytes)
-        checked = await self._check_large_json(exchange.headers, body, allow_empty=True)
+        is_large = len(body) > requests.LARGE_BODY_BYTES
+        checked = await self._check_json(exchange.headers, body, allow_empty=True) if is_large else None
         request = requests.parse_create(
             path,
             exchange.headers,
@@ -255,11 +257,9 @@ class Handler:
         self.counts.requests["create"] += 1
         self.counts.received_bytes += len(body)
 
-    async def _check_large_json(
+    async def _check_json(
         self, headers: dict[str, str], body: bytes, *, allow_empty: bool = False
     ) -> Payload | ProtocolError | None:
-        if len(body) <= requests.LARGE_BODY_BYTES:
-            return None
         depth = self._settings.max_json_depth
         return await _in_steps(requests.check_large_json(headers, body, depth, allow_empty=allow_empty))
 

@@ -46,6 +46,8 @@ def flatten(body: bytes, *, allow_empty: bool = False, max_depth: int = MAX_DEPT
         InvalidJson: not UTF-8, not JSON as RFC 8259 has it (no NaN, no comments), or nested too deeply.
         EmptyBody: the array is empty where it must not be.
     """
+    if len(body) <= LARGE_BODY_BYTES:
+        return _flatten_small(body, allow_empty, max_depth)
     steps = flatten_in_steps(body, allow_empty=allow_empty, max_depth=max_depth)
     while True:
         try:
@@ -76,8 +78,23 @@ def flatten_in_steps(
             stored.append(_joined(messages))
         if len(body) > LARGE_BODY_BYTES:
             yield
+    return _payload(stored[0] if len(stored) == 1 else b"".join(stored), count, allow_empty)
+
+
+def _flatten_small(body: bytes, allow_empty: bool, max_depth: int) -> Payload:
+    """`flatten` without steps, which would cost a small body more than all else."""
+    _check_utf8(body)
+    is_array = body.lstrip(_WHITESPACE)[:1] == b"["
+    messages = _decode(_array, body, max_depth) if is_array else [_decode(_one, body, max_depth)]
+    if body.count(b"[") + body.count(b"{") > max_depth:
+        for _ in _check_depth(body if is_array else b"[%b]" % body, max_depth):
+            pass
+    return _payload(_joined(messages), len(messages), allow_empty)
+
+
+def _payload(stored: bytes, count: int, allow_empty: bool) -> Payload:
     if count:
-        return Payload(stored[0] if len(stored) == 1 else b"".join(stored), count)
+        return Payload(stored, count)
     if allow_empty:
         return NO_PAYLOAD
     raise EmptyBody("An empty JSON array appends nothing; send at least one message.")
