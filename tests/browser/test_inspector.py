@@ -244,7 +244,7 @@ def test_scrolling_up_ends_following_and_f_takes_it_up_again(
 ) -> None:
     url = make(streams, name, *range(300))
     page.open_stream(name)
-    page.wait_for(lambda: page.messages[-1] == "299")
+    page.wait_for(lambda: page.messages[-1] == "299" and page.status == "Live")
 
     page.keys(Keys.HOME)
     page.wait_for(lambda: page.messages[0] == "0")
