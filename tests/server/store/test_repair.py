@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import struct
+import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from durafold_server.service import StreamService
 from durafold_server.store.base import StoreDamaged, StoreFailure
 from durafold_server.store.sqlite import SqliteStore, repair
 from durafold_server.store.sqlite.repair import repair_directory
+from support.registry import registered
 from support.server_requests import append_request, create_request, next_offset, read_request
 
 pytestmark = pytest.mark.anyio
@@ -229,6 +232,67 @@ async def test_a_repaired_stream_is_removed_with_all_its_data(directory: Path) -
     kept = "SELECT path FROM stream WHERE id IN (SELECT stream_id FROM chunk)"
     assert execute(directory, kept) == [("__registry__",)]
     assert execute(directory, "SELECT * FROM chunk WHERE stream_id NOT IN (SELECT id FROM stream)") == []
+
+
+async def test_after_a_loss_the_registry_is_made_from_the_streams_that_are_left(directory: Path) -> None:
+    await fill(directory)
+    execute(directory, "UPDATE stream SET record = x'00' WHERE path = 't'")
+
+    repair_directory(directory)
+
+    async with served(directory) as service:
+        await service.start()
+        assert await registered(service) == {"s": False, "f": False}
+
+
+async def test_damage_to_the_registry_alone_loses_nothing(directory: Path) -> None:
+    await fill(directory)
+    of_registry = "(SELECT id FROM stream WHERE path = '__registry__')"
+    execute(directory, f"UPDATE chunk SET data = CAST('x' AS BLOB) WHERE stream_id = {of_registry}")
+
+    done = repair_directory(directory)
+
+    assert done.aside is not None
+    assert done.findings.has_all
+    async with served(directory) as service:
+        await service.start()
+        assert await registered(service) == {"s": False, "f": False, "t": False}
+        assert await content(service, "s") == b"0" * 10 + b"1" * 10 + b"2" * 10
+
+
+async def test_what_retention_has_trimmed_is_not_missed(directory: Path) -> None:
+    async with served(directory) as service:
+        request = create_request("s", content_type="text/plain", stream_retention_bytes="10")
+        await service.create(request)
+        for digit in range(3):
+            await append(service, "s", b"%d" % digit * 10)
+        await service.reap()
+
+    assert repair_directory(directory).findings.is_sound
+    execute(directory, "UPDATE stream SET record = x'00' WHERE path = '__registry__'")
+    repair_directory(directory)
+
+    async with served(directory) as service:
+        assert await content(service, "s") == b"2" * 10
+        assert (await service.head("s")).start == 20
+
+
+async def test_a_damaged_file_of_format_1_is_rebuilt(directory: Path) -> None:
+    await fill(directory)
+    for stream_id, start, data in execute(directory, "SELECT stream_id, start, data FROM chunk"):
+        checksum = zlib.crc32(data, zlib.crc32(struct.pack("<qq", stream_id, start)))
+        where = f"stream_id = {stream_id} AND start = {start}"
+        execute(directory, f"UPDATE chunk SET checksum = {checksum} WHERE {where}")
+    execute(directory, "ALTER TABLE chunk DROP COLUMN appended_us")
+    execute(directory, "PRAGMA user_version = 1")
+    damage(directory)
+
+    repair_directory(directory)
+
+    assert execute(directory, "PRAGMA user_version") == [(2,)]
+    async with served(directory) as service:
+        assert await content(service, "s") == b"0" * 10
+        assert await content(service, "t") == b"whole"
 
 
 async def test_creating_a_repaired_stream_again_confirms_it(directory: Path) -> None:

@@ -160,11 +160,14 @@ def needed_until(found: Findings) -> dict[int, int]:
 
 def _doubt_registry(found: Findings) -> None:
     """Leave out the registry unless all is whole; the server makes it anew from the streams."""
+    is_lost = registry.PATH in found.lost_streams
+    if found.has_all:
+        return
     found.lost_streams = [path for path in found.lost_streams if path != registry.PATH]
-    if not found.has_all:
-        found.streams = {
-            stream_id: salvaged for stream_id, salvaged in found.streams.items() if not salvaged.was.internal
-        }
+    kept = {number: salvaged for number, salvaged in found.streams.items() if not salvaged.was.internal}
+    if is_lost or len(kept) < len(found.streams):
+        found.troubles.append(f"its stream {registry.PATH} may be wrong; the server makes it anew")
+    found.streams = kept
 
 
 def _structure(connection: apsw.Connection) -> list[str]:
