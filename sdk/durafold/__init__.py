@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         load_stream_with_reducer,
         load_streams,
     )
+    from durafold.presence import Presence
     from durafold.provider import Provider
     from durafold.snapshots import SnapshotPolicy
     from durafold.state.combine import combine_reducers
@@ -67,6 +68,7 @@ __all__ = [
     "InvalidAction",
     "LoadedState",
     "MemoryStateCache",
+    "Presence",
     "Provider",
     "ProviderClosed",
     "Reading",
@@ -164,6 +166,7 @@ _HOMES: Final = {
         "load_stream_with_reducer",
         "load_streams",
     ),
+    "durafold.presence": ("Presence",),
     "durafold.provider": ("Provider",),
     "durafold.snapshots": ("SnapshotPolicy",),
     "durafold.state.combine": ("combine_reducers",),

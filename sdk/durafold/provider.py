@@ -43,6 +43,7 @@ from durafold.engine import (
 from durafold.errors import ConfigurationError, ProviderClosed
 from durafold.hydrate import hydrated_state
 from durafold.outbox import Outbox
+from durafold.presence import Presence, Room, presence_key
 from durafold.snapshots import SnapshotPolicy, SnapshotStore
 from durafold.state.reducer import Reducer, set_state_reducer
 from durafold.wire.names import JSON_CONTENT_TYPE, STREAM_FORK_OFFSET, STREAM_FORKED_FROM
@@ -52,6 +53,7 @@ __all__ = ["Attached", "Openable", "Provider", "ambient_provider", "use_provider
 S = TypeVar("S")
 T = TypeVar("T")
 A = TypeVar("A")
+M = TypeVar("M")
 
 _logger: Final = logging.getLogger("durafold")
 
@@ -210,6 +212,7 @@ class Provider:
         self._attached: dict[Attached, None] = {}
         self._shared: dict[str, _Shared[Any]] = {}
         self._retired: set[Engine[Any]] = set()
+        self._rooms: dict[str, Room[Any]] = {}
         self._tasks: TaskGroup | None = None
         self._is_closing = False
         self._closing = anyio.Event()
@@ -304,6 +307,56 @@ class Provider:
         await stream.create()
         shared = self._use(replace(handle.declaration, key=key))
         return type(handle)(shared.engine, partial(self._release, shared))
+
+    def presence(self, room: str, model: type[M], *, ttl_s: float = 15.0) -> Presence[M]:
+        """Who else is in a room, and what each shows: cursors, names, "is typing". Nothing of it is kept.
+
+        ::
+
+            room = party.presence("rooms/7", Cursor)
+            room.set(Cursor(x=3, y=4))
+            print(room.others)
+
+        Args:
+            room: its name; the stream `<room>/__presence__` carries it.
+            model: type of what clients show: a pydantic model, a dataclass, `dict`, `str` ...
+            ttl_s: seconds after which somebody who was not heard of is gone, at most 3600. Who is here says
+                so three times in that time. The same for all clients of a room.
+
+        Raises:
+            ConfigurationError: the provider is not open, an argument cannot work, or the room is in use with
+                another type or `ttl_s`.
+            ProviderClosed: the provider was closed.
+        """
+        tasks = self._require_open()
+        entered = self._rooms.get(room)
+        if entered is None:
+            entered = self._rooms[room] = self._room(room, model, ttl_s)
+            tasks.start_soon(entered.run, name=f"durafold presence {room}")
+        entered.require_same(model, ttl_s)
+        entered.users += 1
+        return Presence(entered, partial(self._leave_room, entered))
+
+    def _room(self, room: str, model: type[M], ttl_s: float) -> Room[M]:
+        return Room(
+            room,
+            self._make_stream(stream_url(self.url, presence_key(room))),
+            model,
+            client=self.client_id,
+            ttl_s=ttl_s,
+            live=self._options.live,
+            report=self.report,
+        )
+
+    def _leave_room(self, room: Room[Any]) -> None:
+        room.users -= 1
+        if not room.users and not self._is_closing and self._tasks is not None:
+            del self._rooms[room.room]
+            self._tasks.start_soon(self._retire_room, room)
+
+    async def _retire_room(self, room: Room[Any]) -> None:
+        with anyio.move_on_after(self._close_timeout_s):
+            await room.leave()
 
     def _use(self, declaration: Declaration[S]) -> _Shared[S]:
         tasks = self._require_open()
@@ -430,6 +483,8 @@ class Provider:
         with anyio.move_on_after(self._close_timeout_s):
             for engine in engines:
                 await engine.flushed()
+            for room in self._rooms.values():
+                await room.leave()
         self._stop()
         for engine in engines:
             await engine.ended.wait()
@@ -440,6 +495,8 @@ class Provider:
             thing.stop()
         for engine in [*(shared.engine for shared in self._shared.values()), *self._retired]:
             engine.stop()
+        for room in self._rooms.values():
+            room.stop()
         self._closing.set()
 
     async def __aenter__(self) -> Self:

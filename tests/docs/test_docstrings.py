@@ -10,6 +10,7 @@ import pytest
 MODULES = [
     "durafold.atoms",
     "durafold.computed",
+    "durafold.presence",
     "durafold.snapshots",
     "durafold.state.combine",
     "durafold.state.context",

@@ -1,4 +1,5 @@
-"""The headers with which a stream is created: its lifetime, and what it is a fork of. No I/O."""
+"""The headers with which a stream is created: its lifetime, how much of it is kept, and what it is
+a fork of. No I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from durafold.errors import ConfigurationError
 from durafold.wire import names
 from durafold.wire.offsets import NOW, Offset, is_valid_token
 
-__all__ = ["fork_headers", "fork_url", "lifetime_headers"]
+__all__ = ["fork_headers", "fork_url", "lifetime_headers", "retention_headers"]
 
 
 def lifetime_headers(ttl_s: int | None, expires_at: datetime | str | None) -> dict[str, str]:
@@ -30,6 +31,19 @@ def lifetime_headers(ttl_s: int | None, expires_at: datetime | str | None) -> di
             raise ConfigurationError("expires_at needs a time zone", hint="For example datetime.now(UTC)")
         return {names.STREAM_EXPIRES_AT: expires_at.isoformat()}
     return {} if expires_at is None else {names.STREAM_EXPIRES_AT: expires_at}
+
+
+def retention_headers(retention_bytes: int | None) -> dict[str, str]:
+    """`Stream-Retention-Bytes`, an extension of our server.
+
+    Raises:
+        ConfigurationError: it is out of range.
+    """
+    if retention_bytes is None:
+        return {}
+    if retention_bytes < 0:
+        raise ConfigurationError(f"retention_bytes must not be negative, but is {retention_bytes}")
+    return {names.STREAM_RETENTION_BYTES: str(retention_bytes)}
 
 
 def fork_headers(

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from durafold.client import replies
 from durafold.client.checkpoint import Checkpoint, as_checkpoint
-from durafold.client.creation import fork_headers, fork_url, lifetime_headers
+from durafold.client.creation import fork_headers, fork_url, lifetime_headers, retention_headers
 from durafold.client.dynamic import Headers, Params
 from durafold.client.encoding import Chunks, encode_message, join_messages
 from durafold.client.exchange import Reply, public_url
@@ -102,6 +102,7 @@ class DurableStream:
         content_type: str | None = None,
         ttl_s: int | None = None,
         expires_at: datetime | str | None = None,
+        retention_bytes: int | None = None,
         closed: bool = False,
         body: Any = None,
     ) -> StreamInfo:
@@ -112,6 +113,8 @@ class DurableStream:
             ttl_s: seconds without a read or write after which the stream expires.
             expires_at: when it expires in any case: a datetime with a time zone, or an RFC 3339 string. Not
                 together with `ttl_s`.
+            retention_bytes: how many of its newest bytes a server keeps at least; it may drop what is older.
+                Servers without this extension of the protocol keep all.
             closed: create it closed, with `body` as its whole content.
             body: first content, as for `append`; None for none. It counts only if the stream is created now.
 
@@ -123,7 +126,8 @@ class DurableStream:
             StreamNotFound: the URL is not one where streams can be.
         """
         kind = content_type or self.content_type or names.JSON_CONTENT_TYPE
-        return await self._put(kind, lifetime_headers(ttl_s, expires_at), closed=closed, body=body)
+        headers = {**lifetime_headers(ttl_s, expires_at), **retention_headers(retention_bytes)}
+        return await self._put(kind, headers, closed=closed, body=body)
 
     async def fork(
         self,
