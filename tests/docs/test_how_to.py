@@ -47,3 +47,21 @@ async def test_the_server_inside_fastapi_keeps_streams(
 
     assert reply.status_code == 201
     assert (tmp_path / "streams").is_dir()
+
+
+@pytest.mark.timeout(120)
+def test_the_tests_of_an_app_pass_as_they_are_printed(tmp_path: Path) -> None:
+    code, fixtures, tests = programs("test-your-app.md")
+    (tmp_path / "todos.py").write_text(code)
+    (tmp_path / "conftest.py").write_text(fixtures)
+    (tmp_path / "test_todos.py").write_text(tests)
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+    assert "4 passed" in ended.stdout, ended.stdout

@@ -230,9 +230,12 @@ class _Exchange(httpx.AsyncByteStream):
         """Status and headers, once they are there, with the body to come."""
         try:
             await self._has_head.wait()
+            return self._response()
         except BaseException:
-            self._leave()
+            await self.aclose()
             raise
+
+    def _response(self) -> httpx.Response:
         if self._error is not None:
             raise self._error
         if self._head is None or self._is_broken:
@@ -263,6 +266,7 @@ class _Exchange(httpx.AsyncByteStream):
     async def aclose(self) -> None:
         self._leave()
         self._reader.close()
+        self._writer.close()
 
     def _leave(self) -> None:
         self._is_left.set()
