@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from durafold.errors import ConfigurationError
 from durafold.reflex import use_server_reducer, use_server_state
 from durafold.reflex._internals import require_supported_reflex
+from durafold.state.reducer import reducer
 
 
 class Vote(BaseModel):
@@ -89,6 +90,17 @@ def test_only_numbers_can_be_incremented_and_only_booleans_toggled() -> None:
     assert [*name.event_handlers] == ["setvar", "set_value"]
     assert [*speed.event_handlers] == ["setvar", "set_value", "increment"]
     assert [*lamp.event_handlers] == ["setvar", "set_value", "toggle"]
+
+
+def test_reducers_with_an_inverse_can_undo_and_redo() -> None:
+    undoable = reducer(inverse=lambda before, action: None)(count_vote)
+
+    plain = use_server_reducer(count_vote, Votes([]), "states/plain", actions=Vote)
+    poll = use_server_reducer(undoable, Votes([]), "states/undoable", actions=Vote)
+
+    assert [*plain.event_handlers] == ["setvar", "dispatch"]
+    assert [*poll.event_handlers] == ["setvar", "dispatch", "undo", "redo"]
+    assert (poll.can_undo._var_type, poll.can_redo._var_type) == (bool, bool)
 
 
 def test_the_vars_of_a_dispatched_action_are_sent_by_the_browser() -> None:

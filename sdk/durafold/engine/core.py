@@ -27,7 +27,7 @@ from durafold.engine.keeper import Keeper
 from durafold.engine.listeners import Listeners
 from durafold.engine.options import EngineOptions, Status, StreamReset
 from durafold.engine.reader import Reader
-from durafold.engine.undo import UndoStack
+from durafold.engine.undo import UndoStacks
 from durafold.engine.writer import Writer
 from durafold.engine.writes import Write
 from durafold.errors import (
@@ -77,7 +77,7 @@ class Engine(Generic[S]):
         definition: as given.
         listeners: who is told of changes.
         ended: set when `run` has ended.
-        undo: own actions, to be undone.
+        undo: own actions, to be undone, by user.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Engine(Generic[S]):
         self._lives = 0
         self._scope = anyio.CancelScope()
         self.ended = anyio.Event()
-        self.undo: UndoStack[S] = UndoStack(self)
+        self.undo: UndoStacks[S] = UndoStacks(self)
         self._is_ready = False
         self._is_closed = False
         self._has_ended = False
@@ -281,7 +281,7 @@ class Engine(Generic[S]):
         before = self._replica
         self._writer.writes.add(write)
         self._replica = transitions.optimistic(before, write.ticket, effect)
-        self.undo.record(write.ticket, write.kind, write.payload, write.function, before.view)
+        self.undo.current.record(write.ticket, write.kind, write.payload, write.function, before.view)
         self._writer.send()
         self._announce(before)
         return write.dispatch

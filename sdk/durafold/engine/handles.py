@@ -92,12 +92,12 @@ class Handle(Reading[S]):
     @property
     def can_undo(self) -> bool:
         """Whether an own action of this process can be undone."""
-        return self._engine.undo.can_undo
+        return self._engine.undo.current.can_undo
 
     @property
     def can_redo(self) -> bool:
         """Whether something undone can be done again."""
-        return self._engine.undo.can_redo
+        return self._engine.undo.current.can_redo
 
     def undo(self) -> Dispatch[S] | None:
         """Take the last own action (or group of them) back, by a new action.
@@ -114,15 +114,30 @@ class Handle(Reading[S]):
             StreamClosed: the stream takes no more actions.
             ProviderClosed: the provider was closed.
         """
-        return self._engine.undo.undo()
+        return self._engine.undo.current.undo()
 
     def redo(self) -> Dispatch[S] | None:
         """Do again what was undone last, unless something else was dispatched since; as for `undo`."""
-        return self._engine.undo.redo()
+        return self._engine.undo.current.redo()
 
     def undo_group(self) -> AbstractContextManager[None]:
         """What is dispatched inside `with handle.undo_group():` is undone in one step."""
-        return self._engine.undo.group()
+        return self._engine.undo.current.group()
+
+    def acting_for(self, user: str) -> AbstractContextManager[None]:
+        """One process may act for many users, as a web app does: each undoes what they did themselves. ::
+
+            with handle.acting_for(session_id):
+                handle.undo()
+
+        What is dispatched in the block is remembered as that user's, and `can_undo`, `undo` and the others
+        are about theirs. Nothing may be awaited in the block; await what `undo` returned behind it. Users are
+        forgotten when 1,000 others were active since.
+
+        Args:
+            user: any name that tells them apart.
+        """
+        return self._engine.undo.of(user)
 
     # ---- the past ----
 

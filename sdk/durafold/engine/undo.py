@@ -18,12 +18,15 @@ from durafold.state.inverse import inverse_of
 from durafold.state.reducer import DeclaredReducer, upcast
 from durafold.wire.envelope import ACTION
 
-__all__ = ["UndoStack"]
+__all__ = ["UndoStack", "UndoStacks"]
 
 S = TypeVar("S")
 
 MAX_GROUPS: Final = 100
 """How many steps can be undone; older ones are forgotten."""
+
+MAX_USERS: Final = 1000
+"""Of how many users of one process steps are remembered; who was longest idle is forgotten."""
 
 
 class Dispatching(Protocol[S]):
@@ -183,3 +186,35 @@ class UndoStack(Generic[S]):
             return []
         actions = inverse if isinstance(inverse, list | tuple) else [inverse]
         return [(ACTION, definition.actions.dump(item)) for item in actions]
+
+
+class UndoStacks(Generic[S]):
+    """The `UndoStack` of each user of a key in this process: a web app acts for many at a time.
+
+    Args:
+        engine: dispatches what undoes and redoes.
+    """
+
+    def __init__(self, engine: Dispatching[S]) -> None:
+        self._engine = engine
+        self._process: UndoStack[S] = UndoStack(engine)
+        self._users: dict[str, UndoStack[S]] = {}  # in the order in which they were last active
+        self.current = self._process
+
+    @contextmanager
+    def of(self, user: str) -> Iterator[None]:
+        """`current` is the user's in the block, which must not await."""
+        stack = self._users.pop(user) if user in self._users else UndoStack(self._engine)
+        self._users[user] = stack
+        if len(self._users) > MAX_USERS:
+            del self._users[next(iter(self._users))]
+        before, self.current = self.current, stack
+        try:
+            yield
+        finally:
+            self.current = before
+
+    def forget(self, ticket: int) -> None:
+        """An own action has failed, whoever dispatched it."""
+        for stack in (self._process, *self._users.values()):
+            stack.forget(ticket)

@@ -25,6 +25,7 @@ from durafold.errors import ConfigurationError, DurafoldError, InvalidAction
 from durafold.reflex._internals import route_parameters_of, tab_of
 from durafold.reflex.hub import Hub, StreamSpec
 from durafold.state.models import model_of
+from durafold.state.reducer import DeclaredReducer
 from durafold.wire.offsets import START
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ __all__ = ["HUB", "use_server_reducer", "use_server_state"]
 S = TypeVar("S")
 A = TypeVar("A")
 
+_Change: TypeAlias = Awaitable[object] | None
 _Event: TypeAlias = Callable[..., Awaitable[EventSpec | None]]
 
 HUB: Final = Hub()
@@ -129,6 +131,10 @@ def use_server_reducer(
     Besides the vars `value`, `status` and `pending` (see `durafold.reflex`) the class has the event
     `dispatch`. It takes the action as a dict, whose values may be vars.
 
+    If the reducer says what undoes an action (`@reducer(inverse=...)`), there are the events `undo` and
+    `redo` and the vars `can_undo` and `can_redo` too. A tab undoes what was done in that tab, back to the
+    start of the app; what others did meanwhile stays.
+
     Args:
         reducer: pure function (state, action) → state.
         initial: the state before the first action.
@@ -159,10 +165,28 @@ def use_server_reducer(
     def stream(state: rx.State) -> ServerReducer[S, Any]:
         return cast("ServerReducer[S, Any]", HUB.handle(key, route_parameters_of(state)))
 
-    async def dispatch(self: Any, action: dict[str, Any]) -> EventSpec | None:
-        return await _outcome(lambda: stream(self).dispatch(_validated(expected, action)))
+    def acting(self: rx.State, change: Callable[[ServerReducer[S, Any]], _Change]) -> _Change:
+        handle = stream(self)
+        with handle.acting_for(tab_of(self)):
+            return change(handle)
 
-    shared = _state_class(name, key, _vars(key, initial, var_type), dispatch)
+    async def dispatch(self: Any, action: dict[str, Any]) -> EventSpec | None:
+        return await _outcome(
+            lambda: acting(self, lambda handle: handle.dispatch(_validated(expected, action)))
+        )
+
+    async def undo(self: Any) -> EventSpec | None:
+        return await _outcome(lambda: acting(self, lambda handle: handle.undo()))
+
+    async def redo(self: Any) -> EventSpec | None:
+        return await _outcome(lambda: acting(self, lambda handle: handle.redo()))
+
+    variables = _vars(key, initial, var_type)
+    events: list[_Event] = [dispatch]
+    if isinstance(reducer, DeclaredReducer) and reducer.inverse is not None:
+        variables |= _undo_vars(key)
+        events += [undo, redo]
+    shared = _state_class(name, key, variables, *events)
     return cast("type[ServerReducerClass[S]]", shared)
 
 
@@ -182,6 +206,29 @@ def _vars(key: str, initial: Any, var_type: Any) -> dict[str, Any]:
         "confirmed": _var("confirmed", key, var_type, initial, lambda handle: handle.confirmed, backend=True),
         "status": _var("status", key, str, "connecting", _status),
         "pending": _var("pending", key, int, 0, lambda handle: handle.pending),
+    }
+
+
+def _undo_vars(key: str) -> dict[str, Any]:
+    """Whether the tab that asks can undo or redo something."""
+
+    def can(self: rx.State, read: Callable[[Handle[Any]], bool]) -> bool:
+        tab = tab_of(self)
+        handle = HUB.read(key, tab, route_parameters_of(self))
+        if handle is None or not tab:
+            return False
+        with handle.acting_for(tab):
+            return read(handle)
+
+    def can_undo(self: rx.State) -> bool:
+        return can(self, lambda handle: handle.can_undo)
+
+    def can_redo(self: rx.State) -> bool:
+        return can(self, lambda handle: handle.can_redo)
+
+    return {
+        "can_undo": rx.var(can_undo, cache=False, initial_value=False),
+        "can_redo": rx.var(can_redo, cache=False, initial_value=False),
     }
 
 
@@ -229,10 +276,11 @@ def _state_class(
     )
 
 
-async def _outcome(change: Callable[[], Awaitable[object]]) -> EventSpec | None:
+async def _outcome(change: Callable[[], _Change]) -> EventSpec | None:
     """Make a change and wait until it is confirmed; a toast for the tab if it was refused."""
     try:
-        await change()
+        if (made := change()) is not None:  # None: there was nothing to undo
+            await made
     except DurafoldError as error:
         return _toast(error.message)
     return None

@@ -9,7 +9,7 @@ import pytest
 from durafold.engine import ServerReducer
 from durafold.errors import ActionRejected, ConfigurationError
 from durafold.provider import Provider
-from durafold.state.reducer import reducer
+from durafold.state.reducer import Reject, reducer
 from support.server import ServerProcess
 from support.todos import Add, Break, Finish, TodoAction, Todos, todo_reducer
 
@@ -172,3 +172,36 @@ async def test_a_fork_goes_on_from_an_earlier_state_without_touching_the_origina
         assert count.value == 6
         values: Any = (await what_if.history()).at(1)
         assert values == 5
+
+
+async def test_each_user_of_a_process_undoes_their_own_actions(server: ServerProcess, key: str) -> None:
+    async with Provider(server.url, strict=True) as party:
+        items = shopping(party, key)
+        with items.acting_for("ann"):
+            items.dispatch(add("hers"))
+        with items.acting_for("bob"):
+            items.dispatch(add("his"))
+
+        with items.acting_for("ann"):
+            undone = items.undo()
+            could_undo_more = items.can_undo
+
+        assert undone is not None
+        assert await undone == ["his"]
+        assert (could_undo_more, items.can_undo) == (False, False)
+
+
+async def test_a_refused_action_of_a_user_is_not_undone(server: ServerProcess, key: str) -> None:
+    @reducer(inverse=lambda _before, action: action)
+    def picky(state: list[str], action: str) -> list[str]:
+        raise Reject("no")
+
+    async with Provider(server.url) as party:
+        handle: ServerReducer[list[str], str] = party.server_reducer(picky, [], key)
+        with handle.acting_for("ann"):
+            refused = handle.dispatch("anything")
+        with pytest.raises(ActionRejected):
+            await refused
+
+        with handle.acting_for("ann"):
+            assert not handle.can_undo
