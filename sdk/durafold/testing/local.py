@@ -161,8 +161,14 @@ class LocalServer:
         return self._random.random()
 
     def start(self, name: str, request: httpx.Request, body: bytes, *, cut_after: int | None) -> _Exchange:
-        """Let the server answer a request."""
+        """Let the server answer a request.
+
+        Raises:
+            httpx.ConnectError: the client was cut off since it began the request.
+        """
         assert self._tasks is not None
+        if name in self._away:
+            raise httpx.ConnectError("there is no connection", request=request)
         exchange = _Exchange(request, body, cut_after, lambda: self._open.pop(exchange, None))
         self._open[exchange] = name
         self._tasks.start_soon(exchange.run, self._app)
