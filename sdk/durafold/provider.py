@@ -473,13 +473,24 @@ class Provider:
             task_status.started()
             await self._closing.wait()
 
+    async def flush(self) -> None:
+        """Wait until the server has durably whatever was dispatched on any key, or has refused it.
+
+        It says nothing of refusals: those are raised by the dispatches, or go to `on_error`.
+        """
+        for engine in self._engines():
+            await engine.flushed()
+
+    def _engines(self) -> list[Engine[Any]]:
+        return [*(shared.engine for shared in self._shared.values()), *self._retired]
+
     async def aclose(self) -> None:
         """Wait until what was dispatched is on the server, at most `close_timeout_s`, and stop everything.
 
         May be called from any task, and more than once.
         """
         self._is_closing = True
-        engines = [*(shared.engine for shared in self._shared.values()), *self._retired]
+        engines = self._engines()
         with anyio.move_on_after(self._close_timeout_s):
             for engine in engines:
                 await engine.flushed()
@@ -493,7 +504,7 @@ class Provider:
         self._is_closing = True
         for thing in tuple(self._attached):
             thing.stop()
-        for engine in [*(shared.engine for shared in self._shared.values()), *self._retired]:
+        for engine in self._engines():
             engine.stop()
         for room in self._rooms.values():
             room.stop()

@@ -212,6 +212,20 @@ class Engine(Generic[S]):
             for dispatch in waiting:
                 await until_sent(dispatch)
 
+    async def reached(self, offset: Offset) -> None:
+        """Wait until the stream was read up to an offset of it.
+
+        Raises:
+            DurafoldError: the server refuses to serve the stream.
+            ProviderClosed: the provider was closed before.
+        """
+        while self.offset == START or self.offset < offset:
+            if self.error is not None:
+                raise self.error
+            if self._has_ended:
+                raise self._gone()
+            await self.listeners.changed()
+
     async def history(self) -> History[S]:
         """Read the whole stream, with every state that it has gone through.
 

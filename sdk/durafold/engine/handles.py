@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, Self, TypeAlias, TypeVar
 
 from pydantic_core import to_jsonable_python
 
@@ -13,13 +13,14 @@ from durafold.engine.core import Engine
 from durafold.engine.definition import Declaration
 from durafold.engine.dispatch import Dispatch
 from durafold.engine.readable import Reading
-from durafold.errors import InvalidAction
+from durafold.errors import ConfigurationError, InvalidAction
 from durafold.state.history import History
 from durafold.state.json_values import NotJson, to_json_value
 from durafold.state.ops import InvalidOperation, check_op
 from durafold.state.replica import Fault
 from durafold.state.snapshot import Snapshot, take_snapshot
 from durafold.wire.envelope import ACTION, OP, SET
+from durafold.wire.offsets import is_valid_token
 
 __all__ = ["Handle", "Path", "ServerReducer", "ServerState"]
 
@@ -71,6 +72,27 @@ class Handle(Reading[S]):
     def declaration(self) -> Declaration[S]:
         """What was said of the key."""
         return self._engine.definition.declaration
+
+    async def wait_for(self, offset: Offset) -> Self:
+        """Wait until `value` contains all that the stream has before an offset.
+
+        So one process reads what another has written: the writer hands its `offset` over (in a URL, a job, a
+        cookie) after its dispatch was confirmed, and the reader waits for it.
+
+        Args:
+            offset: of this stream, such as the `offset` of another handle of its key.
+
+        Raises:
+            ConfigurationError: it is no offset.
+            DurafoldError: the server refuses to serve the stream. While there is no connection, it waits.
+            ProviderClosed: the provider was closed before.
+        """
+        if not is_valid_token(offset):
+            raise ConfigurationError(
+                f"{offset[:80]!r} is no offset", hint="Pass the `offset` of another handle of this key"
+            )
+        await self._engine.reached(offset)
+        return self
 
     def require_same(self, declaration: Declaration[Any]) -> None:
         """Check that a declaration says of the key what this handle was made with.
