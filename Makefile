@@ -1,7 +1,7 @@
 # Everything a developer, a visitor and CI run. It needs Python 3.11 or newer with venv, and make: nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test torture mutation check format-check lint types-mypy types-pyright layers format demo clean
+.PHONY: help setup test torture mutation check format-check lint types-mypy types-pyright layers format docs demo clean
 
 PYTHON ?= python3
 WORKERS ?= auto
@@ -56,6 +56,9 @@ torture: $(DEV) ## kill servers, cut their power, damage their files: SECONDS=60
 
 mutation: $(DEV) ## run our conformance suite against good servers and many broken ones
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m mutation tests/conformance
+
+docs: $(DEV) ## build the documentation as a site in build/docs
+	@$(BIN)/zensical build --clean
 
 demo: $(or $(wildcard $(DEV)),$(DEMO)) ## start the demo, and say at which address
 	@$(BIN)/durafold demo
