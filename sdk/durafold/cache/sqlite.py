@@ -138,7 +138,7 @@ class SqliteStateCache:
         if row is not None and now_s - row[1] < self._ttl_s:
             with suppress(ValueError):
                 snapshot = load_snapshot(json.loads(row[0]), key.states)
-        if snapshot is None:
+        if row is None or snapshot is None:
             self._misses += 1
             return None
         self._hits += 1

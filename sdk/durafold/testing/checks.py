@@ -19,6 +19,9 @@ __all__ = ["assert_converged", "check_reducer", "settle"]
 
 _POLL_S: Final = 0.002
 
+_SLOW: Final = ("too_slow", "data_too_large", "filter_too_much", "large_base_example")
+"""What Hypothesis is not to complain of: some types of actions are hard to make up."""
+
 
 async def settle(*handles: Handle[Any], timeout_s: float = 30.0) -> None:
     """Wait until everything that was dispatched has come back, and all handles of a key have read as far.
@@ -100,7 +103,9 @@ def check_reducer(
     definition = define(Declaration("checked", reducer, initial, actions, state_type), strict=True)
     chosen = strategy if strategy is not None else _strategy_of(reducer, actions, st)
 
-    @settings(max_examples=max_examples, deadline=None, suppress_health_check=list(HealthCheck))
+    slow = [getattr(HealthCheck, name) for name in _SLOW]
+
+    @settings(max_examples=max_examples, deadline=None, suppress_health_check=slow)
     @given(st.lists(chosen, max_size=12))
     def check(log: list[Any]) -> None:
         _Run(definition, reducer).fold(log)

@@ -121,10 +121,10 @@ async def test_on_a_bad_network_all_replicas_equal_the_replay_of_the_log(seed: i
         for party in parties:
             await party.aclose()
 
-    assert [witness.complaints for witness in witnesses] == [[]] * CLIENTS
-    counted = Counter(tuple(line) for line in handles[0].value)
-    assert counted == Counter({(w._who, n): 1 for w in witnesses for n in w.dispatched})
-    assert {entry.verdict for entry in history} <= {"applied", "rejected", "copy"}
+        assert [witness.complaints for witness in witnesses] == [[]] * CLIENTS
+        counted = Counter(tuple(line) for line in handles[0].value)
+        assert counted == Counter({(w._who, n): 1 for w in witnesses for n in w.dispatched})
+        assert {entry.verdict for entry in history} <= {"applied", "rejected", "copy"}
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -143,7 +143,7 @@ async def test_functional_increments_are_all_counted_on_a_bad_network(seed: int)
         for party in parties:
             await party.aclose()
 
-    assert values == [4 * 2 * 10] * 4
+        assert values == [4 * 2 * 10] * 4
 
 
 async def _count(party: Provider) -> None:
