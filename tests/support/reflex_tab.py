@@ -66,9 +66,10 @@ class ReflexTab:
         self._open.close()
 
     def send(self, handler: str, **payload: Any) -> None:
-        """Trigger an event: `send("Counter.increment", by=1)`."""
-        name, _, event = handler.partition(".")
-        packet = ["event", self._event(f"{_ROOT}.{self._full_name(name)}.{event}", payload)]
+        """Trigger an event: `send("Counter.increment", by=1)`; of a subclass: `send("Counter.Page.show")`."""
+        *classes, event = handler.split(".")
+        name = ".".join([_ROOT, *map(self._full_name, classes), event])
+        packet = ["event", self._event(name, payload)]
         self._socket.send(f"42{_NAMESPACE},{json.dumps(packet)}")
 
     def wait_for(self, condition: Callable[[], bool]) -> None:

@@ -1,0 +1,180 @@
+"""A todo list that every window agrees on. Each has a filter of its own, and undoes what was done in it."""
+
+from typing import Any
+from uuid import uuid4
+
+import reflex as rx
+from pydantic import BaseModel
+
+from durafold.reflex import embed_server, mount, use_server_reducer
+from todo.frame import banner, framed, hints, icon_button, loading_rows, nothing_here, once_loaded
+from todo.todos import TodoAction, Todos, todo_reducer
+
+TodoList = use_server_reducer(todo_reducer, Todos(), "todos", actions=TodoAction, name="TodoList")
+
+FILTERS = "all", "open", "done"
+
+
+class Row(BaseModel):
+    """A todo as the page shows it."""
+
+    id: str
+    text: str
+    done: bool
+    is_unsaved: bool
+    is_first: bool
+    is_last: bool
+
+
+class Page(TodoList):
+    """What one window shows of the list. Vars over `self.value` follow the shared state on their own."""
+
+    filter: str = "all"
+    editing: str = ""
+
+    @rx.var(cache=False, initial_value=[])
+    def rows(self) -> list[Row]:
+        shown = [t for t in self.value.todos if self.filter == "all" or t.done == (self.filter == "done")]
+        return [
+            Row(
+                **todo.model_dump(),
+                is_unsaved=todo not in self.confirmed.todos,
+                is_first=todo is shown[0],
+                is_last=todo is shown[-1],
+            )
+            for todo in shown
+        ]
+
+    @rx.var(cache=False, initial_value="")
+    def open_count(self) -> str:
+        count = sum(not todo.done for todo in self.value.todos)
+        return f"{count} open" if self.value.todos else ""
+
+    @rx.event
+    def show(self, which: str) -> None:
+        self.filter = which if which in FILTERS else "all"
+
+    @rx.event
+    def add(self, form: dict[str, Any]) -> Any:
+        # The id is made here, and not by the reducer, so that undoing knows what to remove.
+        return TodoList.dispatch({"type": "add", "id": uuid4().hex, "text": str(form.get("text", ""))})
+
+    @rx.event
+    def edit(self, key: str) -> None:
+        self.editing = key
+
+    @rx.event
+    def rename(self, key: str, text: str) -> Any:
+        """Enter and leaving the field both end here; whichever comes second finds nothing to do."""
+        if self.editing != key:
+            return None
+        self.editing = ""
+        is_new = any(todo.id == key and todo.text != text.strip() for todo in self.value.todos)
+        return (
+            TodoList.dispatch({"type": "rename", "id": key, "text": text})
+            if is_new and text.strip()
+            else None
+        )
+
+    @rx.event
+    def move(self, key: str, by: int) -> Any:
+        """One place up or down among the todos that this window shows."""
+        ids = [row.id for row in self.rows]
+        if key not in ids or not 0 <= ids.index(key) + by < len(ids):
+            return None
+        target = ids.index(key) + by + (by > 0)  # downwards: before the one behind the next
+        before = ids[target] if target < len(ids) else None
+        return TodoList.dispatch({"type": "move", "id": key, "before": before})
+
+
+def new_todo() -> rx.Component:
+    return rx.form(
+        rx.input(
+            id="new-todo",
+            name="text",
+            placeholder="What needs doing?",
+            aria_label="New todo",
+            required=True,
+            max_length=200,
+            size="3",
+        ),
+        rx.button("Add", type="submit", size="3"),
+        on_submit=Page.add,
+        reset_on_submit=True,
+        auto_complete="off",
+        class_name="new-todo",
+    )
+
+
+def toolbar() -> rx.Component:
+    return rx.el.div(
+        rx.el.div(*[filter_button(name) for name in FILTERS], class_name="filters", role="group"),
+        rx.text(Page.open_count, class_name="muted", role="status"),
+        icon_button("undo-2", "Undo", TodoList.undo, disabled=~TodoList.can_undo, id="undo"),
+        icon_button("redo-2", "Redo", TodoList.redo, disabled=~TodoList.can_redo, id="redo"),
+        class_name="toolbar",
+    )
+
+
+def filter_button(name: str) -> rx.Component:
+    return rx.el.button(
+        name.capitalize(), on_click=Page.show(name), aria_pressed=Page.filter == name, type="button"
+    )
+
+
+def todo_row(row: Row) -> rx.Component:
+    return rx.el.li(
+        rx.checkbox(
+            checked=row.done,
+            on_change=lambda done: TodoList.dispatch({"type": "set_done", "id": row.id, "done": done}),
+            aria_label=row.text,
+            size="3",
+        ),
+        rx.cond(Page.editing == row.id, editor(row), text_button(row)),
+        rx.el.div(
+            icon_button("chevron-up", "Move up", Page.move(row.id, -1), row.is_first, class_name="up"),
+            icon_button("chevron-down", "Move down", Page.move(row.id, 1), row.is_last, class_name="down"),
+            icon_button("x", "Remove", TodoList.dispatch({"type": "remove", "id": row.id})),
+            class_name="row-tools",
+        ),
+        key=row.id,
+        class_name=rx.cond(row.done, "done", ""),
+        data_unsaved=row.is_unsaved,
+    )
+
+
+def text_button(row: Row) -> rx.Component:
+    return rx.el.button(row.text, on_click=Page.edit(row.id), title="Edit", type="button", class_name="text")
+
+
+def editor(row: Row) -> rx.Component:
+    return rx.el.input(
+        default_value=row.text,
+        on_blur=lambda text: Page.rename(row.id, text),
+        auto_focus=True,
+        max_length=200,
+        aria_label="Text of the todo",
+        class_name="text",
+        custom_attrs={"data-original": row.text},
+    )
+
+
+def index() -> rx.Component:
+    return framed(
+        banner(TodoList.status, TodoList.pending),
+        new_todo(),
+        toolbar(),
+        once_loaded(
+            rx.cond(
+                Page.rows.length() > 0,
+                rx.el.ul(rx.foreach(Page.rows, todo_row), aria_label="Todos"),
+                nothing_here(Page.filter),
+            ),
+            loading_rows(),
+        ),
+        hints(),
+    )
+
+
+app = embed_server(mount(rx.App(stylesheets=["/todo.css"], html_lang="en")))
+app.add_page(index, title="Todos", description="A todo list, shared by every open window.")
