@@ -34,5 +34,11 @@ def demo(
                 hint='Run: pip install "durafold[all]"',
             )
     from durafold.cli.demo import DemoSettings, run_demo
+    from durafold.errors import ConnectFailed
 
-    raise typer.Exit(run_demo(DemoSettings(data_dir=data, app_port=port, stream_port=stream_port)))
+    try:
+        code = run_demo(DemoSettings(data_dir=data, app_port=port, stream_port=stream_port))
+    except ConnectFailed as exc:
+        # A program of the demo's own ended: that is no server which cannot be reached.
+        raise CommandFailed(exc.message) from exc
+    raise typer.Exit(code)
