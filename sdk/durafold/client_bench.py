@@ -1,25 +1,30 @@
 """`durafold bench --client`: measures stream clients side by side, over one server in a process of its own.
 
-Each number is the median of several rounds in which the clients take turns. The other client is measured if
-it is installed (`pip install durable-streams`); if not, the report says so.
+Each number is the median of several rounds in which the clients take turns. PyPI `durable-streams` is
+measured if it is installed, and npm `@durable-streams/client` if you say where; if not, the report says so.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Final, Protocol
 from uuid import uuid4
 
 import anyio
 import anyio.abc
+from anyio.streams.buffered import BufferedByteReceiveStream
 
 from durafold import blocking, client
 from durafold.testing import ServerProcess
@@ -27,6 +32,8 @@ from durafold.testing import ServerProcess
 __all__ = ["main"]
 
 _OTHER: Final = "durable_streams"
+_NODE_PROGRAM: Final = Path(__file__).with_name("client_bench.mjs")
+_MAX_LINE_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +177,66 @@ class _Other:
                 on_message(message, time.perf_counter())
 
 
+class _TypeScript:
+    """npm `@durable-streams/client` in a Node process of its own, which stays, so that it gets warm."""
+
+    def __init__(self, process: anyio.abc.Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._commands = process.stdin
+        self._lines = BufferedByteReceiveStream(process.stdout)
+
+    async def append(self, url: str, count: int) -> None:
+        await self._run(do="append", url=url, count=count)
+
+    async def produce(self, url: str, count: int) -> None:
+        await self._run(do="produce", url=url, count=count)
+
+    async def catch_up(self, url: str) -> int:
+        count: int = await self._run(do="catch_up", url=url)
+        return count
+
+    async def live(self, url: str, on_message: Callable[[float, float], None], started: anyio.Event) -> None:
+        await self._send(do="live", url=url)
+        async for line in self._until_done():
+            if "came_s" in line:
+                on_message(line["item"], line["came_s"])
+            else:
+                started.set()
+
+    async def _run(self, **command: object) -> Any:
+        await self._send(**command)
+        result = None
+        async for line in self._until_done():
+            result = line.get("result")
+        return result
+
+    async def _send(self, **command: object) -> None:
+        await self._commands.send(json.dumps(command).encode() + b"\n")
+
+    async def _until_done(self) -> AsyncIterator[dict[str, Any]]:
+        done = False
+        while not done:
+            line = json.loads(await self._lines.receive_until(b"\n", _MAX_LINE_BYTES))
+            done = "done" in line
+            yield line
+
+
+@asynccontextmanager
+async def _typescript(directory: Path | None) -> AsyncIterator[dict[str, _Client]]:
+    """The client of npm's package, if there is a directory that it is installed in."""
+    if directory is None:
+        yield {}
+        return
+    package = json.loads((directory / "node_modules/@durable-streams/client/package.json").read_text())
+    command = ["node", "--input-type=module", "--eval", _NODE_PROGRAM.read_text()]
+    async with await anyio.open_process(command, cwd=directory, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield {f"npm client {package['version']}": _TypeScript(process)}
+        finally:
+            process.terminate()
+
+
 def main(arguments: Sequence[str] = ()) -> int:
     """Measure and print a table; see `--help`.
 
@@ -179,22 +246,46 @@ def main(arguments: Sequence[str] = ()) -> int:
     parser = argparse.ArgumentParser(prog="durafold bench --client", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="rounds, at least 1 (default 5)")
     parser.add_argument("--quick", action="store_true", help="a hundredth of everything, to try it out")
+    parser.add_argument(
+        "--typescript",
+        metavar="DIR",
+        type=Path,
+        help="directory in which npm has installed @durable-streams/client, to measure it too; needs node",
+    )
     options = parser.parse_args(arguments)
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
+    installed = options.typescript and options.typescript / "node_modules" / "@durable-streams" / "client"
+    if installed and not installed.is_dir():
+        parser.error(f"{options.typescript} has no @durable-streams/client: run npm install in it")
     size = _Size(appends=5, produced=200, caught_up=1000, live=5) if options.quick else _Size()
     clients: dict[str, _Client] = {"durafold": _Ours(), "durafold.blocking": _OursBlocking()}
     if find_spec(_OTHER) is None:
-        print("NOT MEASURED: durable-streams is not installed (pip install durable-streams)", file=sys.stderr)  # noqa: T201
+        _say_unmeasured("durable-streams is not installed (pip install durable-streams)")
     else:
         clients[f"durable-streams {version('durable-streams')}"] = _Other()
+    if not installed:
+        _say_unmeasured("npm @durable-streams/client: say where it is with --typescript")
     with ServerProcess() as server:
-        numbers = anyio.run(_measure, clients, f"{server.url}/bench", size, options.rounds)
+        numbers = anyio.run(
+            _measure_all, clients, options.typescript, f"{server.url}/bench", size, options.rounds
+        )
     print(_table(numbers))  # noqa: T201
     return 0
 
 
+def _say_unmeasured(what: str) -> None:
+    print(f"NOT MEASURED: {what}", file=sys.stderr)  # noqa: T201
+
+
 Numbers = Mapping[str, Mapping[str, float]]
+
+
+async def _measure_all(
+    clients: Mapping[str, _Client], typescript: Path | None, base: str, size: _Size, rounds: int
+) -> Numbers:
+    async with _typescript(typescript) as more:
+        return await _measure({**clients, **more}, base, size, rounds)
 
 
 async def _measure(clients: Mapping[str, _Client], base: str, size: _Size, rounds: int) -> Numbers:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from durafold import client_bench
@@ -37,3 +39,12 @@ def test_the_command_line_finds_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert durafold(["bench", "--client", "--rounds", "0"]) == 2
 
     assert "--rounds must be at least 1" in capsys.readouterr().err
+
+
+def test_a_directory_without_the_npm_client_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        client_bench.main(["--typescript", str(tmp_path)])
+
+    assert "run npm install in it" in capsys.readouterr().err

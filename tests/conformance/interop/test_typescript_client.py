@@ -10,9 +10,10 @@ from uuid import uuid4
 import pytest
 from pydantic import BaseModel
 
+from durafold import client_bench
 from durafold.blocking import DurableStream, StreamDB
 from durafold.state_protocol import Collection
-from support.node import install_packages, run_node_program
+from support.node import install_packages, node_environment, run_node_program
 from support.server import ServerProcess
 
 pytestmark = [pytest.mark.conformance, pytest.mark.timeout(300), pytest.mark.xdist_group("conformance")]
@@ -51,3 +52,15 @@ def test_both_sides_read_what_the_other_wrote(server: ServerProcess) -> None:
     with DurableStream(f"{base}/rows-of-node") as written, StreamDB(written, users) as db:
         db.await_txid("t", timeout_s=30)
         assert db[users].rows() == [ann, bob]
+
+
+def test_it_is_measured_beside_ours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install_packages(FOLDER)
+    monkeypatch.setenv("PATH", node_environment()["PATH"])
+
+    assert client_bench.main(["--quick", "--rounds", "1", "--typescript", str(FOLDER)]) == 0
+
+    assert "| durafold | durafold.blocking |" in (table := capsys.readouterr().out)
+    assert "| npm client 0." in table
