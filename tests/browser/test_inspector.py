@@ -172,6 +172,7 @@ def test_enter_appends_and_the_arrow_fetches_it_again(
 
     page.write('{"text": "milk"}')
     page.wait_for(lambda: page.messages == ['{"text": "milk"}'])
+    page.wait_for(lambda: page.one(".composer textarea").get_attribute("value") == "")
     page.one(".composer textarea").send_keys(Keys.ARROW_UP, Keys.ENTER)
 
     page.wait_for(lambda: len(page.messages) == 2)

@@ -23,10 +23,6 @@ from support.windows import SCREENSHOTS, new_browser, show_as
 __all__ = ["InspectorPage"]
 
 _PATIENCE_S: Final = 30
-_IS_MOVING: Final = """
-return document.getAnimations().some(({playState, effect}) =>
-  playState === "running" && effect.getComputedTiming().iterations !== Infinity)
-"""
 
 
 class InspectorPage:
@@ -163,9 +159,6 @@ class InspectorPage:
         self.wait_for(lambda: self._click(path))
 
     def _click(self, path: str) -> bool:
-        # A click on what still moves may hit what is beside it.
-        if self._browser.execute_script(_IS_MOVING):
-            return False
         visible = [button for button in self._browser.find_elements(By.XPATH, path) if button.is_displayed()]
         visible[-1].click()
         return True
