@@ -7,6 +7,19 @@ import { events } from "./sse.js";
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 15_000;
 
+/**
+ * What ends the readers of this page. Browsers keep a page for the way back, its connections included, and
+ * allow six of them to a server: without this, a few ways forward would leave none for the next page.
+ * @type {Set<AbortController>}
+ */
+const connected = new Set();
+
+addEventListener("pagehide", () => {
+  for (const reader of connected) reader.abort();
+  connected.clear();
+});
+addEventListener("pageshow", (event) => event.persisted && location.reload());
+
 /** @typedef {"loading" | "live" | "paused" | "reconnecting" | "closed" | "failed"} Status */
 
 export class Follower {
@@ -30,6 +43,7 @@ export class Follower {
   start() {
     if (this.running) return;
     this.running = new AbortController();
+    connected.add(this.running);
     this.run(this.running.signal);
   }
 
@@ -37,6 +51,7 @@ export class Follower {
   stop(status = "paused") {
     if (!this.running) return;
     this.running.abort();
+    connected.delete(this.running);
     this.running = null;
     this.listener.status(status);
   }
