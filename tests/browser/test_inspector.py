@@ -189,6 +189,23 @@ def test_shift_and_enter_make_a_new_line(page: InspectorPage, streams: ServerPro
     assert read(url) == [1, 2]
 
 
+def test_what_was_begun_for_one_stream_is_not_sent_to_another(
+    page: InspectorPage, streams: ServerProcess, name: str
+) -> None:
+    make(streams, f"{name}-a")
+    url = make(streams, f"{name}-b")
+    page.open_stream(f"{name}-a")
+    page.write("{begun")
+    page.open_stream(f"{name}-b")
+
+    page.write("1")
+
+    page.wait_for(lambda: page.messages == ["1"])
+    assert read(url) == [1]
+    page.open_stream(f"{name}-a")
+    assert page.one(".composer textarea").get_attribute("value") == "{begun"
+
+
 def test_what_is_no_json_is_not_sent(page: InspectorPage, streams: ServerProcess, name: str) -> None:
     url = make(streams, name)
     page.open_stream(name)

@@ -25,6 +25,9 @@ export class Composer {
     /** Place in the history, -1 for the draft. */
     this.place = -1;
     this.draft = "";
+    this.path = "";
+    /** What was begun for other streams, by path. @type {Map<string, string>} */
+    this.begun = new Map();
     this.problem = h("p.problem", { role: "alert" });
     this.input = h("textarea", {
       rows: "1",
@@ -50,6 +53,17 @@ export class Composer {
     const locked = closed ? "The stream is closed: nothing can be added." : readOnly ? "The server writes this stream itself." : "";
     this.input.disabled = this.button.disabled = this.templates.disabled = Boolean(locked);
     this.input.placeholder = locked || (json ? "Append JSON" : "Append text");
+  }
+
+  /** Write to another stream; what was begun for one stays with it. @param {string} path */
+  turnTo(path) {
+    this.begun.set(this.path, this.input.value);
+    this.path = path;
+    this.place = -1;
+    this.draft = "";
+    fill(this.problem);
+    this.write(this.begun.get(path) ?? "");
+    this.begun.delete(path);
   }
 
   focus() {

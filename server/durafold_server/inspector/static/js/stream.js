@@ -121,8 +121,10 @@ export class StreamPage {
     Object.assign(this, { path, meta: null, selected: "", closed: false, status: "loading" });
     this.element.hidden = false;
     this.problem.hidden = true;
+    this.composer.turnTo(path);
     fill(this.title, ...crumbs(path));
     fill(this.badges);
+    fill(this.light, h("span.light"), STATUS.loading);
     const wish = query.get("tab");
     this.showTab(TABS.find((tab) => tab === wish) ?? "messages", false);
     try {
