@@ -16,7 +16,6 @@ const connected = new Set();
 
 addEventListener("pagehide", () => {
   for (const reader of connected) reader.abort();
-  connected.clear();
 });
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 
@@ -42,16 +41,15 @@ export class Follower {
   /** Read on from where it stopped. */
   start() {
     if (this.running) return;
-    this.running = new AbortController();
-    connected.add(this.running);
-    this.run(this.running.signal);
+    const reader = (this.running = new AbortController());
+    connected.add(reader);
+    this.run(reader.signal).finally(() => connected.delete(reader));
   }
 
   /** Read no further; `start` goes on. @param {Status} [status] */
   stop(status = "paused") {
     if (!this.running) return;
     this.running.abort();
-    connected.delete(this.running);
     this.running = null;
     this.listener.status(status);
   }
