@@ -318,6 +318,25 @@ async def test_a_room_is_closed_when_nobody_has_looked_at_it_for_a_while(
     assert running.kept("rooms/red") == 5
 
 
+async def test_a_tab_that_comes_while_its_idle_room_is_saved_gets_an_open_one(running: Running) -> None:
+    rooms, app = Rooms(), FakeApp()
+    app.connect("a", "b")
+
+    async with running(rooms.hub, app):
+        rooms.look("a", "red")
+        idle = rooms.handles["rooms/red"]
+        del app.token_to_sid["a"]
+        await rooms.hub.sweep()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(rooms.hub.sweep)
+            await anyio.sleep(0)  # now it is being saved
+            rooms.look("b", "red")
+
+        assert idle.closed
+        assert rooms.handles["rooms/red"] is not idle
+        assert not rooms.handles["rooms/red"].closed
+
+
 async def test_a_room_is_not_closed_on_changes_that_are_not_saved_yet(running: Running) -> None:
     rooms, app = Rooms(), FakeApp()
     app.connect("a")

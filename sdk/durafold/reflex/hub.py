@@ -315,10 +315,13 @@ async def _save_now_and_then(running: _Running) -> None:
 
 async def _save(running: _Running, keys: list[str]) -> None:
     for key in keys:
-        stream = running.streams.get(key)
-        if stream is not None:
-            snapshot, model = stream.handle.snapshot(), stream.spec.model
-            await anyio.to_thread.run_sync(running.last_states.save, key, snapshot, model)
+        if (stream := running.streams.get(key)) is not None:
+            await _save_one(running, key, stream)
+
+
+async def _save_one(running: _Running, key: str, stream: _Open) -> None:
+    snapshot, model = stream.handle.snapshot(), stream.spec.model
+    await anyio.to_thread.run_sync(running.last_states.save, key, snapshot, model)
 
 
 async def _close_idle(running: _Running) -> None:
@@ -327,9 +330,12 @@ async def _close_idle(running: _Running) -> None:
     for key, stream in list(running.streams.items()):
         is_idle = bool(stream.spec.parameters) and key not in wanted and not stream.handle.pending
         if is_idle and stream.was_idle:
-            await _save(running, [key])
+            # First, so that a tab which comes while it is saved opens it anew, and gets no closed one.
             del running.streams[key]
-            stream.close()
+            try:
+                await _save_one(running, key, stream)
+            finally:
+                stream.close()
         stream.was_idle = is_idle
 
 
