@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
-from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -23,7 +22,6 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from durafold.cache import StateCache, scope_of
 from durafold.client import ClientSettings, DurableStream, Headers, LiveChoice, Offset, Params, Transport
-from durafold.client.dynamic import resolve
 from durafold.client.settings import DEFAULT_SETTINGS
 from durafold.engine import (
     Declaration,
@@ -46,7 +44,7 @@ from durafold.outbox import Outbox
 from durafold.presence import Presence, Room, presence_key
 from durafold.snapshots import SnapshotPolicy, SnapshotStore
 from durafold.state.reducer import Reducer, set_state_reducer
-from durafold.wire.names import JSON_CONTENT_TYPE, STREAM_FORK_OFFSET, STREAM_FORKED_FROM
+from durafold.wire.names import JSON_CONTENT_TYPE
 
 __all__ = ["Attached", "Openable", "Provider", "ambient_provider", "use_provider"]
 
@@ -194,7 +192,6 @@ class Provider:
         self._outbox = Outbox(outbox) if outbox is not None else None
         self._transport = transport or Transport()
         self._owns_transport = transport is None
-        self._headers = headers
         self._make_stream = partial(
             DurableStream,
             headers=headers,
@@ -300,11 +297,8 @@ class Provider:
             BadRequest: it is no offset of the stream.
             DurafoldError: the server does not answer, or refuses.
         """
-        given = await resolve(self._headers, what="header")
-        forked_from = urlsplit(stream_url(self.url, handle.key)).path
-        headers = {**given, STREAM_FORKED_FROM: forked_from, STREAM_FORK_OFFSET: at or handle.offset}
-        stream = self._make_stream(stream_url(self.url, key), headers=headers)
-        await stream.create()
+        source = self._make_stream(stream_url(self.url, handle.key))
+        await source.fork(stream_url(self.url, key), offset=at or handle.offset)
         shared = self._use(replace(handle.declaration, key=key))
         return type(handle)(shared.engine, partial(self._release, shared))
 

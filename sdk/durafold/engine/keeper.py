@@ -11,7 +11,7 @@ import anyio
 from durafold.cache import CacheKey, StateCache
 from durafold.snapshots import SnapshotStore
 from durafold.state.replica import START, Confirmed
-from durafold.state.snapshot import Snapshot, restore, take_snapshot
+from durafold.state.snapshot import restore, take_snapshot
 
 __all__ = ["Keeper"]
 
@@ -88,12 +88,9 @@ class Keeper(Generic[S]):
             snapshot = take_snapshot(confirmed(), self._key.fingerprint)
             if snapshot is not None:
                 self._snapshot_position = snapshot.position
-                await self._write(self._snapshots, snapshot)
+                await self._try(self._snapshots.save(snapshot))
         finally:
             self._is_writing = False
-
-    async def _write(self, snapshots: SnapshotStore[S], snapshot: Snapshot[S]) -> None:
-        await self._try(snapshots.save(snapshot))
 
     async def drop(self, *, was_deleted: bool) -> None:
         """The stream is another one now. `was_deleted`: for certain, and not only no longer kept."""
