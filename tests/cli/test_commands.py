@@ -15,6 +15,8 @@ from typing import Final
 
 import pytest
 
+from support import ports
+
 DURAFOLD: Final = str(Path(sys.executable).with_name("durafold"))
 
 
@@ -32,9 +34,7 @@ def taken_port() -> Iterator[int]:
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+    return ports.free_port()
 
 
 @pytest.mark.parametrize("command", ["serve", "config", "demo", "bench", "version"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
@@ -19,6 +18,7 @@ import pytest
 
 from durafold.cli.demo import ServerKeeper
 from durafold.testing import ServerProcess
+from support.ports import free_port
 from support.windows import Window, require_chromium
 
 DURAFOLD: Final = str(Path(sys.executable).with_name("durafold"))
@@ -80,12 +80,6 @@ def demo(place: Place) -> Generator[RunningDemo]:
             yield RunningDemo(process, place, server_pid)
         finally:
             process.terminate()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 def read_line_with(process: subprocess.Popen[str], text: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 from durafold.cli import failures
 from durafold.cli.failures import hint_of, single_error
 from durafold.errors import ConnectFailed, MalformedResponse, StreamNotFound, TransportTimeout
+from support import ports
 from support.command_line import CommandLine
 
 Respond = Callable[[str], tuple[int, bytes]]
@@ -19,9 +20,7 @@ Start = Callable[[Respond], str]
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+    return ports.free_port()
 
 
 @pytest.fixture

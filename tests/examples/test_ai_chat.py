@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from durafold.processes import ChildProcess
-from support.examples import EXAMPLES, free_port, web_app
+from support.examples import EXAMPLES, web_app
+from support.ports import free_port
 
 APP: Final = EXAMPLES / "ai_chat" / "app.py"
 

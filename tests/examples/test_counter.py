@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("reflex", reason="the Reflex examples need: pip install 'durafold[reflex]'")
 pytest.importorskip("websockets", reason="these tests speak Reflex's protocol with: pip install websockets")
 
-from support.examples import EXAMPLES, free_port
+from support.examples import EXAMPLES
+from support.ports import free_port
 from support.reflex_app import ReflexApp
 from support.reflex_tab import ReflexTab
 

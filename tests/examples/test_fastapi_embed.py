@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from durafold.processes import ChildProcess
-from support.examples import EXAMPLES, free_port, web_app
+from support.examples import EXAMPLES, web_app
+from support.ports import free_port
 
 APP: Final = EXAMPLES / "fastapi_embed" / "app.py"
 

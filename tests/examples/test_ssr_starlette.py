@@ -12,7 +12,8 @@ from typing import Final
 import httpx
 import pytest
 
-from support.examples import EXAMPLES, free_port, web_app
+from support.examples import EXAMPLES, web_app
+from support.ports import free_port
 
 APP: Final = EXAMPLES / "ssr_starlette" / "app.py"
 

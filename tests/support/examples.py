@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import tempfile
 from collections.abc import Generator, Mapping
@@ -14,15 +13,9 @@ import httpx
 
 from durafold.processes import ChildProcess
 
-__all__ = ["EXAMPLES", "free_port", "running", "web_app"]
+__all__ = ["EXAMPLES", "running", "web_app"]
 
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @contextmanager

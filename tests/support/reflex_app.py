@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import urllib.error
@@ -18,6 +17,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from durafold.processes import ChildProcess
+from support.ports import free_port
 
 __all__ = ["DEMO_DIR", "ReflexApp"]
 
@@ -37,7 +37,7 @@ class ReflexApp:
     def __init__(
         self, stream_url: str, directory: Path, *, pages: bool = False, source: Path = DEMO_DIR
     ) -> None:
-        self._port = _free_port()
+        self._port = free_port()
         self._source = directory / source.name
         if not self._source.exists():
             made = shutil.ignore_patterns(".*", "__pycache__")
@@ -95,9 +95,3 @@ class ReflexApp:
                 return True
         except (urllib.error.URLError, TimeoutError, ConnectionError):
             return None
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
