@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar, cast
 
+import apsw
 from msgspec.structs import replace
 
 from durafold_server.clock import Clock, system_clock
@@ -38,9 +39,12 @@ __all__ = [
     "ManualClock",
     "add",
     "appending",
+    "fail_commits",
+    "let_commits_pass",
     "look",
     "looking",
     "make",
+    "on_writer",
     "one_batch",
     "open_store",
     "read_all",
@@ -49,6 +53,8 @@ __all__ = [
     "write",
     "written",
 ]
+
+T = TypeVar("T")
 
 KINDS: Final = ("memory", "sqlite")
 
@@ -173,3 +179,18 @@ async def one_batch(store: StreamStore) -> AsyncIterator[None]:
     finally:
         go_on.set()
         await holding
+
+
+async def on_writer(store: SqliteStore, use: Callable[[apsw.Connection], T]) -> T:
+    """Use the store's writing connection on its own thread, which may be at work with it now."""
+    return cast("T", await store._group.submit(lambda staged: use(store._writer)))
+
+
+async def fail_commits(store: SqliteStore) -> None:
+    """Turn every commit from now on into a rollback."""
+    await on_writer(store, lambda writer: writer.set_commit_hook(lambda: True))
+
+
+async def let_commits_pass(store: SqliteStore) -> None:
+    """End what `fail_commits` began."""
+    await on_writer(store, lambda writer: writer.set_commit_hook(None))

@@ -16,7 +16,16 @@ from durafold_server.protocol.model import Mode, StreamState
 from durafold_server.store.base import NotABoundary, StoreDamaged, StoreFailure
 from durafold_server.store.sqlite import SqliteStore, joining
 from durafold_server.store.sqlite import store as store_module
-from support.server_stores import ManualClock, add, make, read_all, remove
+from support.server_stores import (
+    ManualClock,
+    add,
+    fail_commits,
+    let_commits_pass,
+    make,
+    on_writer,
+    read_all,
+    remove,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -233,14 +242,14 @@ async def test_damaged_data_is_not_given_a_new_checksum(store: SqliteStore) -> N
 async def test_a_step_that_fails_changes_nothing_and_the_store_goes_on(store: SqliteStore) -> None:
     await make(store)
     stream = await add_apart(store, "s", *[b"x"] * WORTH_JOINING)
-    store._writer.set_commit_hook(lambda: True)  # turns the commit into a rollback
+    await fail_commits(store)
     with pytest.raises(StoreFailure):
         await join(store)
-    store._writer.set_commit_hook(None)
+    await let_commits_pass(store)
 
     assert len(chunks(store, stream)) == WORTH_JOINING
     assert (await add(store, "s", b"y")).tail == WORTH_JOINING + 1
-    assert store._writer.pragma("synchronous") == 2  # FULL
+    assert await on_writer(store, lambda writer: writer.pragma("synchronous")) == 2  # FULL
 
 
 async def test_a_step_is_synced_like_every_commit(store: SqliteStore) -> None:
@@ -252,7 +261,7 @@ async def test_a_step_is_synced_like_every_commit(store: SqliteStore) -> None:
         levels.append(store._writer.pragma("synchronous"))
         return False  # commit
 
-    store._writer.set_commit_hook(note_level)
+    await on_writer(store, lambda writer: writer.set_commit_hook(note_level))
 
     await join(store)
     await add(store, "s", b"y")

@@ -38,7 +38,19 @@ from durafold_server.store.base import StoreDamaged, StoreFailure, StoreFull
 from durafold_server.store.sqlite import SqliteStore
 from durafold_server.store.sqlite import store as store_module
 from durafold_server.store.sqlite.state_cache import StateCache
-from support.server_stores import ManualClock, add, look, make, one_batch, read_all, remove, write
+from support.server_stores import (
+    ManualClock,
+    add,
+    fail_commits,
+    let_commits_pass,
+    look,
+    make,
+    on_writer,
+    one_batch,
+    read_all,
+    remove,
+    write,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -139,8 +151,8 @@ async def test_what_was_acknowledged_is_in_the_files_at_that_moment(directory: P
 
 async def test_every_commit_is_synced(directory: Path) -> None:
     async with opened(directory) as store:
-        assert store._writer.pragma("synchronous") == 2
-        assert store._writer.pragma("journal_mode") == "wal"
+        assert await on_writer(store, lambda writer: writer.pragma("synchronous")) == 2
+        assert await on_writer(store, lambda writer: writer.pragma("journal_mode")) == "wal"
 
 
 # Ids
@@ -512,6 +524,7 @@ async def test_a_failed_commit_fails_its_whole_batch_and_publishes_nothing(direc
         made = await make(store)
         await add(store, "s", b"abc", ("p", ProducerState(0, 0)))
         before = await store.load("s")
+        await fail_commits(store)
         async with one_batch(store):
             adding = [
                 asyncio.create_task(add(store, "s", b"x", ("p", ProducerState(0, 1)))),
@@ -519,10 +532,9 @@ async def test_a_failed_commit_fails_its_whole_batch_and_publishes_nothing(direc
                 asyncio.create_task(make(store, "t")),
                 asyncio.create_task(store.put_record("r", b"x")),
             ]
-            store._writer.set_commit_hook(lambda: True)  # turns every COMMIT into a ROLLBACK
 
         outcomes = await asyncio.gather(*adding, return_exceptions=True)
-        store._writer.set_commit_hook(None)
+        await let_commits_pass(store)
 
         assert [type(outcome) for outcome in outcomes] == [StoreFailure] * 4
         assert await look(store, "s", "p") == Loaded(before, ProducerState(0, 0))
@@ -534,10 +546,10 @@ async def test_a_failed_commit_fails_its_whole_batch_and_publishes_nothing(direc
 async def test_a_store_works_again_after_a_failed_commit(directory: Path) -> None:
     async with opened(directory) as store:
         await make(store)
-        store._writer.set_commit_hook(lambda: True)
+        await fail_commits(store)
         with pytest.raises(StoreFailure):
             await add(store, "s", b"lost", ("p", ProducerState(0, 0)))
-        store._writer.set_commit_hook(None)
+        await let_commits_pass(store)
 
         stream = await add(store, "s", b"kept", ("p", ProducerState(0, 0)))
 
@@ -566,8 +578,8 @@ async def test_a_full_disk_refuses_writes_serves_reads_and_recovers(directory: P
     async with opened(directory) as store:
         await make(store)
         stream = await add(store, "s", b"abc")
-        pages = store._writer.pragma("page_count")
-        store._writer.pragma("max_page_count", pages)
+        pages = await on_writer(store, lambda writer: writer.pragma("page_count"))
+        await on_writer(store, lambda writer: writer.pragma("max_page_count", pages))
 
         with pytest.raises(StoreFull, match=r"streams\.db is full"):
             await add(store, "s", b"x" * 100_000)
@@ -576,7 +588,7 @@ async def test_a_full_disk_refuses_writes_serves_reads_and_recovers(directory: P
 
         assert await store.load("s") == stream
         assert await read_all(store, stream) == b"abc"
-        store._writer.pragma("max_page_count", pages + 1000)
+        await on_writer(store, lambda writer: writer.pragma("max_page_count", pages + 1000))
         after = await add(store, "s", b"x" * 100_000)
         assert await read_all(store, after) == b"abc" + b"x" * 100_000
 
@@ -606,7 +618,7 @@ async def test_closing_on_a_full_disk_lets_go_of_the_directory(directory: Path) 
     store = await SqliteStore.open(directory)
     made = await make(store, lifetime=TTL_60)
     await store.touch({"s": made.used_us + 1})
-    store._writer.set_commit_hook(lambda: True)
+    await fail_commits(store)
 
     with contextlib.suppress(StoreFailure):
         await store.aclose()
@@ -621,13 +633,13 @@ async def test_housekeeping_outlives_a_failed_commit(
     monkeypatch.setattr(store_module, "_HOUSEKEEPING_S", 0.01)
     async with opened(directory) as store:
         made = await make(store, lifetime=TTL_60)
-        store._writer.set_commit_hook(lambda: True)
+        await fail_commits(store)
         await store.touch({"s": made.used_us + 500})
         with anyio.fail_after(10):
             while "housekeeping failed" not in caplog.text:
                 await anyio.sleep(0.01)
 
-        store._writer.set_commit_hook(None)
+        await let_commits_pass(store)
 
         with anyio.fail_after(10):
             while not execute(
@@ -791,7 +803,7 @@ async def test_purging_frees_the_file_for_new_data(directory: Path) -> None:
             while not await store.purge(removed.id, limit=2):
                 pass
 
-        assert store._writer.pragma("page_count") * 8192 < 2_500_000
+        assert await on_writer(store, lambda writer: writer.pragma("page_count")) * 8192 < 2_500_000
 
 
 async def test_removing_a_stream_frees_it_for_good_even_if_its_record_is_removed_twice(
