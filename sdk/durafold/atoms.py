@@ -23,7 +23,7 @@ from weakref import WeakValueDictionary
 from durafold.engine import ServerReducer, ServerState, stream_url
 from durafold.errors import ConfigurationError
 from durafold.provider import Provider
-from durafold.state.reducer import Reducer
+from durafold.state.reducer import Reducer, set_state_reducer
 
 __all__ = ["Atom", "AtomFamily", "ReducerAtom", "atom", "atom_family", "reducer_atom"]
 
@@ -51,6 +51,20 @@ class Atom(Generic[T]):
 
     def __repr__(self) -> str:
         return f"atom({self.key!r}, {self.default!r})"
+
+    @property
+    def reducer(self) -> Reducer[T, Any]:
+        """What folds it: `set_state_reducer`."""
+        return set_state_reducer
+
+    @property
+    def initial(self) -> T:
+        """State before the first message: `default`, by the name that it has everywhere else."""
+        return self.default
+
+    @property
+    def actions(self) -> None:
+        """A value has no actions of its own."""
 
     def open_on(self, provider: Provider) -> ServerState[T]:
         """What `Provider.open` calls."""

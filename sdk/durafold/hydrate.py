@@ -24,6 +24,7 @@ from durafold.client import ClientSettings, DurableStream, Headers, Offset, Para
 from durafold.client.settings import DEFAULT_SETTINGS
 from durafold.engine import Declaration, Definition, base_url, define, stream_url
 from durafold.errors import BadRequest, ConfigurationError, StreamGone, StreamNotFound
+from durafold.named import UNSAID, UnknownReducer, named_reducer
 from durafold.snapshots import SnapshotPolicy, SnapshotStore, newest_or_none
 from durafold.state.json_values import NotJson
 from durafold.state.reducer import Reducer
@@ -70,6 +71,30 @@ class StreamSpec(Generic[S]):
     actions: Any = None
     state_type: Any = None
     use_cache: bool = True
+
+    @staticmethod
+    def named(path: str, name: str) -> StreamSpec[Any]:
+        """A stream that is folded by what a text such as `"app.state:todos"` names: a reducer or an atom.
+
+        Args:
+            path: the stream's key.
+            name: `module:name`; the working directory is looked into as well.
+
+        Raises:
+            ConfigurationError: the name stands for no reducer, or says nothing about the state before the
+                first action (give a reducer's first parameter a type that can be made of no arguments, or
+                name an atom).
+        """
+        try:
+            named = named_reducer(name)
+        except UnknownReducer as exc:
+            raise ConfigurationError(str(exc), hint=exc.hint) from exc
+        if named.initial is UNSAID:
+            raise ConfigurationError(
+                f"{name} says nothing about the state before the first action",
+                hint="Name an atom, or make a StreamSpec with initial=",
+            )
+        return StreamSpec(path, named.reducer, named.initial, named.actions, named.state_type)
 
 
 @dataclass(frozen=True)

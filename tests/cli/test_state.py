@@ -86,8 +86,8 @@ def test_state_as_record_lists_what_could_not_be_folded(durafold: CommandLine, s
     assert [(fault["number"], fault["verdict"]) for fault in record["faults"]] == [(5, "unknown")]
 
 
-@pytest.mark.parametrize(("reducer", "state"), [("total", "6\n"), ("letters", '"123"\n')])
-def test_the_initial_state_comes_from_the_type(
+@pytest.mark.parametrize(("reducer", "state"), [("total", "6\n"), ("letters", '"123"\n'), ("sums", "106\n")])
+def test_the_initial_state_comes_from_the_type_or_the_atom(
     durafold: CommandLine, name: str, reducer: str, state: str
 ) -> None:
     durafold.ok("append", name, "--create", "json", "1", "2", "3")
@@ -101,7 +101,7 @@ def test_the_initial_state_comes_from_the_type(
         (["--reducer", "nowhere:reducer"], "There is no module 'nowhere'"),
         (["--reducer", "support.cli_reducers:nothing"], "has no 'nothing'"),
         (["--reducer", "set_state"], "module:name"),
-        (["--reducer", "support.cli_reducers:__all__"], "not a function"),
+        (["--reducer", "support.cli_reducers:__all__"], "neither a function"),
         (["--reducer", "support.cli_reducers:impossible"], "--initial JSON"),
         (["--reducer", BASKET, "--initial", '{"items": 5}'], "--initial does not match"),
         (["--initial", "{"], "--initial is not JSON"),
@@ -116,6 +116,15 @@ def test_what_cannot_be_folded_is_wrong_usage(
 
     assert outcome.code == 2
     assert said in outcome.err
+
+
+def test_a_shared_value_is_folded_by_the_name_of_its_atom(durafold: CommandLine, name: str) -> None:
+    durafold.ok("dispatch", name, "--create", "--kind", "set", '{"milk": 2}')
+
+    arguments = ["replay", name, "--reducer", "support.cli_reducers:prices", "--json"]
+    first, last = durafold.ok(*arguments).records
+    assert first["verdict"] == "applied"
+    assert last["state"] == {"milk": 2}
 
 
 def test_only_json_streams_can_be_folded(durafold: CommandLine, name: str) -> None:

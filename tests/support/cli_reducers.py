@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from durafold import Reject
+from durafold import Reject, atom, reducer_atom
 
-__all__ = ["Basket", "basket", "impossible", "letters", "total"]
+__all__ = ["Basket", "basket", "impossible", "letters", "prices", "sums", "total"]
 
 
 class Basket(BaseModel):
@@ -43,6 +43,10 @@ def basket(state: Basket, action: Add | Drop) -> Basket:
 def total(state: int, action: int) -> int:
     """Adds numbers up."""
     return state + action
+
+
+prices = atom("prices", {"eggs": 3})
+sums = reducer_atom("sums", total, 100)
 
 
 def letters(state: Any, action: Any) -> Any:

@@ -32,7 +32,7 @@ ReducerOption = Annotated[
         "--reducer",
         "-r",
         metavar="MODULE:NAME",
-        help="What folds it; also set-state (shared values) and state-protocol (collections).",
+        help="Reducer or atom that folds it; also set-state (shared values), state-protocol (collections).",
     ),
 ]
 InitialOption = Annotated[

@@ -12,6 +12,7 @@ stranger appends can stop a reader.
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast, overload
@@ -294,6 +295,11 @@ class Declare(Protocol):
     def __call__(self, function: Callable[[S, A, Context], None], /) -> DeclaredReducer[S, A]: ...
 
 
+@overload
+def reducer(actions: Callable[[S, A], S], /) -> DeclaredReducer[S, A]: ...
+@overload
+def reducer(actions: Callable[[S, A, Context], S], /) -> DeclaredReducer[S, A]: ...
+@overload
 def reducer(
     actions: Any = None,
     *,
@@ -303,8 +309,20 @@ def reducer(
     inverse: Callable[[Any, Any], Any] | None = None,
     guard: Callable[[Any, Any], str | None] | None = None,
     draft: bool = False,
-) -> Declare:
+) -> Declare: ...
+def reducer(
+    actions: Any = None,
+    *,
+    version: str = "1",
+    name: str | None = None,
+    upcasters: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
+    inverse: Callable[[Any, Any], Any] | None = None,
+    guard: Callable[[Any, Any], str | None] | None = None,
+    draft: bool = False,
+) -> Any:
     """Declare what belongs to a reducer beside it; optional, plain functions work too.
+
+    `@reducer` without anything in parentheses is `@reducer()`.
 
     Args:
         actions: type of the actions: a pydantic discriminated union, a dataclass, a TypedDict.
@@ -325,6 +343,9 @@ def reducer(
         @reducer(TodoAction, version="2", upcasters={"add": rename_title})
         def todos(state: Todos, action: TodoAction) -> Todos: ...
     """
+
+    if inspect.isfunction(actions):  # `@reducer` alone: no type of actions is a function
+        return reducer()(actions)
 
     def declare(function: Callable[..., Any]) -> DeclaredReducer[Any, Any]:
         return DeclaredReducer(

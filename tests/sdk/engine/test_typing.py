@@ -38,6 +38,11 @@ def total(state: float, action: int) -> float:
     return state + action
 
 
+@reducer
+def product(state: float, action: int) -> float:
+    return state * action
+
+
 def nowhere() -> Provider:
     return Provider(NOWHERE, close_timeout_s=0, on_error=lambda error: None)
 
@@ -65,6 +70,7 @@ async def test_state_and_actions_are_those_of_the_reducer() -> None:
         assert_type(todos.value, Todos)
         assert_type(todos.dispatch(Add(text="milk")), Dispatch[Todos])
         assert_type(totals, ServerReducer[float, int])
+        assert_type(party.server_reducer(product, 1.0, "product"), ServerReducer[float, int])
 
 
 async def test_hooks_give_typed_values_and_setters() -> None:

@@ -15,6 +15,7 @@ from durafold.state.json_values import NotJson
 from durafold.state.models import PLAIN, UnresolvedModel, action_model, model_of
 from durafold.state.outcomes import APPLIED, CONFLICT, ImpureReducer, Reject
 from durafold.state.reducer import (
+    DeclaredReducer,
     action_step,
     actions_of,
     fold,
@@ -285,6 +286,15 @@ def test_a_declared_reducer_is_called_as_before_and_knows_its_actions() -> None:
     assert todos(1, Add(text="milk")) == 2
     assert (name_of(todos), version_of(todos)) == ("todos", "2")
     assert actions_of(todos).parse({"type": "toggle", "id": 1}) == Toggle(id=1)
+
+
+def test_a_decorator_without_parentheses_declares_the_function() -> None:
+    @reducer
+    def count(state: int, action: Any) -> int:
+        return state + 1
+
+    assert isinstance(count, DeclaredReducer)
+    assert (count(1, None), version_of(count)) == (2, "1")
 
 
 def test_an_undeclared_reducer_is_known_by_its_module_and_name() -> None:
