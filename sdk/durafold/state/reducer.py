@@ -296,7 +296,9 @@ class Declare(Protocol):
 
 
 @overload
-def reducer(actions: Callable[[S, A], S], /) -> DeclaredReducer[S, A]: ...
+def reducer(  # pyright: ignore[reportOverlappingOverload] - no type of actions is a function
+    actions: Callable[[S, A], S], /
+) -> DeclaredReducer[S, A]: ...
 @overload
 def reducer(actions: Callable[[S, A, Context], S], /) -> DeclaredReducer[S, A]: ...
 @overload
