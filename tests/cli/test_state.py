@@ -53,6 +53,32 @@ def test_dispatch_of_what_is_not_json_is_wrong_usage(durafold: CommandLine, name
     assert durafold("dispatch", name, "milk").code == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (['{"type": "add"}', "-r", BASKET], "does not match"),
+        (['{"type": "eat"}', "-r", BASKET], "no action of type 'eat'"),
+        (['{"items": 5}', "-r", BASKET, "-k", "set"], "does not match"),
+        (["1", "-r", "support.cli_reducers:nothing"], "has no 'nothing'"),
+    ],
+)
+def test_dispatch_of_what_a_reducer_does_not_take_sends_nothing(
+    durafold: CommandLine, name: str, arguments: list[str], said: str
+) -> None:
+    durafold.ok("create", name)
+
+    outcome = durafold("dispatch", name, '{"type": "add", "item": "milk"}', *arguments)
+
+    assert (outcome.code, durafold.ok("read", name).out) == (2, "")
+    assert said in outcome.err
+
+
+def test_dispatch_of_what_a_reducer_takes_goes_out(durafold: CommandLine, name: str) -> None:
+    durafold.ok("dispatch", name, "--create", *ACTIONS[:4], "--reducer", BASKET)
+
+    assert "eggs" in durafold.ok("state", name, "--reducer", BASKET).out
+
+
 def test_dispatch_needs_a_json_stream(durafold: CommandLine, name: str) -> None:
     durafold.ok("create", name, "--type", "text")
 
