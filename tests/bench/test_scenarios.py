@@ -21,6 +21,7 @@ TINY: Final = Settings(
     warmup_s=0.02,
     measured_s=0.1,
     messages=1_200,
+    idle_readers=50,
     stalled_bytes=3_000_000,
     recovery_messages=2_500,
 )

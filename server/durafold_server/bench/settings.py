@@ -19,6 +19,7 @@ class Settings:
             repetitions are the least.
         rate_per_s: requests per second of `append-paced`.
         messages: length of a long stream.
+        idle_readers: how many readers wait in `idle-readers`.
         stalled_bytes: what is appended while a reader stalls.
         recovery_messages: length of the stream in the store that is opened after a crash.
     """
@@ -28,6 +29,7 @@ class Settings:
     measured_s: float = 2.0
     rate_per_s: float = 2000.0
     messages: int = 100_000
+    idle_readers: int = 5_000
     stalled_bytes: int = 200 * _MB
     recovery_messages: int = 1_000_000
 
@@ -37,6 +39,7 @@ QUICK = Settings(
     warmup_s=0.1,
     measured_s=0.3,
     messages=5_000,
+    idle_readers=200,
     stalled_bytes=10 * _MB,
     recovery_messages=20_000,
 )

@@ -5,6 +5,7 @@ append         single, batched, of producers, at a fixed rate
 reads          catch-up, and the tail of a long and a short stream
 latency        append to delivery, by SSE and by long-poll
 fan_out        many SSE readers of one stream
+idle           SSE readers to whom nothing happens
 stalled        an SSE reader that stops reading
 recovery       opening a large store after a crash
 base           what a scenario is
@@ -18,7 +19,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from durafold_server.bench.errors import UsageError
-from durafold_server.bench.scenarios import append, fan_out, latency, reads, recovery, stalled
+from durafold_server.bench.scenarios import append, fan_out, idle, latency, reads, recovery, stalled
 from durafold_server.bench.scenarios.base import Scenario
 
 ALL: Final[tuple[Scenario, ...]] = (
@@ -26,6 +27,7 @@ ALL: Final[tuple[Scenario, ...]] = (
     *reads.SCENARIOS,
     *latency.SCENARIOS,
     *fan_out.SCENARIOS,
+    *idle.SCENARIOS,
     *stalled.SCENARIOS,
     *recovery.SCENARIOS,
 )
