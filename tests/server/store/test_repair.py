@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import struct
 import zlib
 from collections.abc import AsyncIterator
@@ -293,6 +294,37 @@ async def test_a_damaged_file_of_format_1_is_rebuilt(directory: Path) -> None:
     async with served(directory) as service:
         assert await content(service, "s") == b"0" * 10
         assert await content(service, "t") == b"whole"
+
+
+@pytest.mark.parametrize("statement", ["PRAGMA user_version = 80634581", "PRAGMA application_id = 7"])
+async def test_a_damaged_header_loses_nothing(directory: Path, statement: str) -> None:
+    await fill(directory)
+    execute(directory, statement)
+    with pytest.raises(StoreDamaged, match=r"header .* is damaged.*durafold repair"):
+        await SqliteStore.open(directory)
+
+    done = repair_directory(directory)
+
+    assert done.findings.has_all
+    async with served(directory) as service:
+        assert await content(service, "t") == b"whole"
+
+
+async def test_a_file_that_was_cut_to_nothing_is_begun_anew_from_its_log(
+    directory: Path, tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut"
+    async with served(directory) as service:
+        await service.create(create_request("s", content_type="text/plain"))
+        execute(directory, "PRAGMA wal_checkpoint(TRUNCATE)")
+        await append(service, "s", b"x")  # fits into pages that are there: the log does not say how many
+        shutil.copytree(directory, cut)
+    with (cut / "streams.db").open("r+b") as file:
+        file.truncate(100)
+
+    repair_directory(cut)
+
+    assert repair_directory(cut).findings.is_sound
 
 
 async def test_creating_a_repaired_stream_again_confirms_it(directory: Path) -> None:

@@ -22,14 +22,12 @@ from typing import Final
 import apsw
 
 from durafold_server.clock import Clock, system_clock
-from durafold_server.store.base import StoreFailure
+from durafold_server.store.base import StoreDamaged, StoreFailure
 from durafold_server.store.sqlite import records, salvage, schema, wal
 from durafold_server.store.sqlite.lock import DirectoryLock
 from durafold_server.store.sqlite.salvage import Findings, Salvaged
 
 _REBUILT: Final = "streams.db.rebuilt"
-
-_TABLES: Final = {"stream", "chunk", "producer", "record", "sqlite_sequence"}
 
 NOTHING_LOST: Final = 0
 NOT_DONE: Final = 1
@@ -192,9 +190,9 @@ def _opened(file: Path, stack: contextlib.ExitStack) -> apsw.Connection | None:
     try:
         schema.check_format(connection, file)
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
-    except (apsw.NotADBError, apsw.CorruptError, apsw.SQLError, apsw.IOError):
+    except (apsw.NotADBError, apsw.CorruptError, apsw.SQLError, apsw.IOError, StoreDamaged):
         return None
-    return connection if tables >= _TABLES else None
+    return connection if tables >= schema.TABLE_NAMES else None
 
 
 def _with_new_first_page(file: Path, copy: Path) -> Path:
@@ -205,7 +203,7 @@ def _with_new_first_page(file: Path, copy: Path) -> Path:
     fresh = copy.with_name("fresh.db")
     schema.open_writer(fresh).close()
     page = bytearray(fresh.read_bytes()[: schema.PAGE_BYTES])
-    page[28:32] = max(1, copy.stat().st_size // schema.PAGE_BYTES).to_bytes(4, "big")  # its size in pages
+    page[28:32] = bytes(4)  # its size in pages: what the file and its log have
     page[32:40] = bytes(8)  # no free pages
     with copy.open("r+b") as target:
         target.write(page)

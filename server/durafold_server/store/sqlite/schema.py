@@ -17,6 +17,10 @@ VERSION: Final = 2
 PAGE_BYTES: Final = 8192
 _CUT_SHORT: Final = (apsw.SQLITE_IOERR_SHORT_READ, apsw.SQLITE_IOERR_CORRUPTFS)
 _APPLICATION_ID: Final = 0x64757261  # "dura"
+_LATER_FORMATS: Final = 1000  # no format has a number like this; a damaged one may
+
+TABLE_NAMES: Final = frozenset({"stream", "chunk", "producer", "record", "sqlite_sequence"})
+"""In every format of the file."""
 
 # stream.record and chunk.data carry checksums (see records); expires_us only speeds up the search for
 # expired streams. A chunk holds the bytes of one or more whole appends from position `start` on, the last of
@@ -183,6 +187,7 @@ def check_format(connection: apsw.Connection, file: Path) -> None:
     """Make sure that a file is a store of this version.
 
     Raises:
+        StoreDamaged: its header is.
         StoreFailure: it is empty, or of another program or version.
     """
     if _is_new(connection, file):
@@ -190,12 +195,16 @@ def check_format(connection: apsw.Connection, file: Path) -> None:
 
 
 def _is_new(connection: apsw.Connection, file: Path) -> bool:
-    version = connection.pragma("user_version")
-    if version in (1, VERSION) and connection.pragma("application_id") == _APPLICATION_ID:
+    version, application_id = connection.pragma("user_version"), connection.pragma("application_id")
+    if version in (1, VERSION) and application_id == _APPLICATION_ID:
         return False
-    if version != 0 or connection.execute("SELECT count(*) FROM sqlite_schema").get:
-        raise StoreFailure(
-            f"{file} was written by another program or by a newer version of this one "
-            f"(format {version}, this is {VERSION})"
-        )
-    return True
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+    if version == 0 and not tables:
+        return True
+    is_later = application_id == _APPLICATION_ID and VERSION < version < _LATER_FORMATS
+    if tables >= TABLE_NAMES and not is_later:
+        raise damaged(f"the header of {file} is damaged", file)
+    raise StoreFailure(
+        f"{file} was written by another program or by a newer version of this one "
+        f"(format {version}, this is {VERSION})"
+    )
