@@ -195,10 +195,10 @@ def check_format(connection: apsw.Connection, file: Path) -> None:
 
 
 def _is_new(connection: apsw.Connection, file: Path) -> bool:
+    tables = _tables(connection, file)
     version, application_id = connection.pragma("user_version"), connection.pragma("application_id")
     if version in (1, VERSION) and application_id == _APPLICATION_ID:
         return False
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
     if version == 0 and not tables:
         return True
     is_later = application_id == _APPLICATION_ID and VERSION < version < _LATER_FORMATS
@@ -208,3 +208,10 @@ def _is_new(connection: apsw.Connection, file: Path) -> bool:
         f"{file} was written by another program or by a newer version of this one "
         f"(format {version}, this is {VERSION})"
     )
+
+
+def _tables(connection: apsw.Connection, file: Path) -> set[str]:
+    try:
+        return {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+    except apsw.SQLError as exc:  # numbers in the header that SQLite does not know
+        raise damaged(f"the header of {file} is damaged ({exc})", file) from exc
