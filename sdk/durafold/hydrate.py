@@ -7,8 +7,6 @@ states and offsets: nothing flashes, and nothing is fetched twice.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import logging
 from collections.abc import Awaitable, Mapping, Sequence
@@ -22,10 +20,11 @@ import anyio
 from durafold.cache import CacheKey, StateCache, once_at_a_time, scope_of, ssr_state_cache
 from durafold.client import ClientSettings, DurableStream, Headers, Offset, Params, Transport
 from durafold.client.settings import DEFAULT_SETTINGS
-from durafold.engine import Declaration, Definition, base_url, define, stream_url
+from durafold.engine import Declaration, Definition, base_url, define, snapshots_of, stream_url
 from durafold.errors import BadRequest, ConfigurationError, StreamGone, StreamNotFound
 from durafold.named import UNSAID, UnknownReducer, named_reducer
-from durafold.snapshots import SnapshotPolicy, SnapshotStore, newest_or_none
+from durafold.signing import digest, is_digest
+from durafold.snapshots import SnapshotPolicy, newest_or_none
 from durafold.state.json_values import NotJson
 from durafold.state.reducer import Reducer
 from durafold.state.replica import Batch, Confirmed, fold_batch
@@ -49,7 +48,7 @@ _logger: Final = logging.getLogger("durafold")
 
 _MAX_CONCURRENT_LOADS: Final = 16
 _PAYLOAD_VERSION: Final = 1
-_MIN_SECRET_BYTES: Final = 16
+_SIGNED_AS: Final = b"durafold hydration\n"
 
 
 @dataclass(frozen=True)
@@ -144,14 +143,6 @@ class _Source:
     cache: StateCache
     cache_scope: str | None
     snapshots: SnapshotPolicy | None
-
-    def snapshots_of(self, definition: Definition[S]) -> SnapshotStore[S] | None:
-        """The snapshots beside a stream, if they are to be used."""
-        if self.snapshots is None:
-            return None
-        return SnapshotStore(
-            definition.key, definition.fingerprint, definition.states, self.snapshots, self.stream
-        )
 
     def stream(self, key: str) -> DurableStream:
         """The stream of a key."""
@@ -319,7 +310,7 @@ async def _unless_broken(work: Awaitable[T]) -> T | None:
 
 
 async def _fetch(source: _Source, definition: Definition[S], cached: Snapshot[S] | None) -> LoadedState[S]:
-    snapshots = source.snapshots_of(definition)
+    snapshots = snapshots_of(definition, source.snapshots, source.stream)
     if cached is None and snapshots is not None:
         start = await newest_or_none(snapshots, lambda error: _logger.warning("No snapshot: %s", error))
         if start is not None:
@@ -392,7 +383,7 @@ class HydrationPayload:
                 streams[path] = _dumped(snapshot, state.definition)
         payload: dict[str, Any] = {"v": _PAYLOAD_VERSION, "streams": streams}
         if secret is not None:
-            payload["mac"] = _signature(streams, secret)
+            payload["mac"] = digest(streams, secret, purpose=_SIGNED_AS)
         return json.dumps(payload, separators=(",", ":")).replace("<", "\\u003c")
 
     @classmethod
@@ -411,9 +402,12 @@ class HydrationPayload:
             is_ours = payload["v"] == _PAYLOAD_VERSION and isinstance(payload["streams"], dict)
         except (ValueError, KeyError, TypeError, RecursionError):
             return cls({})
-        if not is_ours or (secret is not None and not _is_signed(payload, secret)):
+        if not is_ours:
             return cls({})
-        return cls({}, payload["streams"])
+        streams = payload["streams"]
+        if secret is not None and not is_digest(payload.get("mac"), streams, secret, purpose=_SIGNED_AS):
+            return cls({})
+        return cls({}, streams)
 
     def confirmed(self, definition: Definition[S]) -> Confirmed[S] | None:
         """The state to start with, or None if the payload has none that was folded in the same way."""
@@ -425,21 +419,6 @@ class HydrationPayload:
         if snapshot is None or snapshot.fingerprint != definition.fingerprint:
             return None
         return restore(snapshot)
-
-
-def _signature(streams: Mapping[str, Any], secret: bytes) -> str:
-    if len(secret) < _MIN_SECRET_BYTES:
-        raise ConfigurationError(
-            f"A secret of {len(secret)} bytes is too short", hint="Use secrets.token_bytes(32), and keep it"
-        )
-    text = json.dumps(streams, sort_keys=True, separators=(",", ":"))
-    return hmac.new(secret, b"durafold hydration\n" + text.encode(), hashlib.sha256).hexdigest()
-
-
-def _is_signed(payload: Mapping[str, Any], secret: bytes) -> bool:
-    given = payload.get("mac")
-    expected = _signature(payload["streams"], secret)
-    return isinstance(given, str) and hmac.compare_digest(given.encode(), expected.encode())
 
 
 def _dumped(snapshot: Snapshot[Any], definition: Definition[Any]) -> dict[str, Any]:

@@ -19,8 +19,6 @@ to those only who may write to the stream itself.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,6 +27,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from durafold.client import DurableStream
 from durafold.errors import ConfigurationError, DurafoldError, StreamGone, StreamNotFound
+from durafold.signing import digest, is_digest, require_secret
 from durafold.state.json_values import NotJson
 from durafold.state.models import Model
 from durafold.state.snapshot import Snapshot, dump_snapshot, load_snapshot
@@ -40,7 +39,6 @@ S = TypeVar("S")
 
 _FORM: Final = 1
 _FINGERPRINT_DIGITS: Final = 12
-_MIN_SECRET_BYTES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +63,8 @@ class SnapshotPolicy:
     def __post_init__(self) -> None:
         if self.every < 1:
             raise ConfigurationError(f"every is a number of messages, not {self.every}")
-        if self.secret is not None and len(self.secret) < _MIN_SECRET_BYTES:
-            raise ConfigurationError(
-                f"A secret of {len(self.secret)} bytes is too short", hint="Use secrets.token_bytes(32)"
-            )
+        if self.secret is not None:
+            require_secret(self.secret)
 
 
 def companion_keys(key: str, fingerprint: str) -> tuple[str, str]:
@@ -159,22 +155,19 @@ class SnapshotStore(Generic[S]):
             dumped = dump_snapshot(snapshot, self._states)  # checks that the same comes back
         except NotJson:
             return None
-        message = {"type": "snapshot", "v": _FORM, "snapshot": dumped, "digest": self._digest(dumped)}
+        message = {
+            "type": "snapshot",
+            "v": _FORM,
+            "snapshot": dumped,
+            "digest": digest(dumped, self.policy.secret),
+        }
         return message if len(json.dumps(message)) <= self.policy.max_bytes else None
 
     def _verified(self, message: Any) -> Any:
         if not isinstance(message, dict) or message.get("v") != _FORM:
             return None
-        digest, dumped = message.get("digest"), message.get("snapshot")
-        if not isinstance(digest, str):
-            return None
-        return dumped if hmac.compare_digest(digest.encode(), self._digest(dumped).encode()) else None
-
-    def _digest(self, dumped: Any) -> str:
-        text = json.dumps(dumped, sort_keys=True, separators=(",", ":")).encode()
-        if self.policy.secret is None:
-            return hashlib.sha256(text).hexdigest()
-        return hmac.new(self.policy.secret, text, hashlib.sha256).hexdigest()
+        dumped = message.get("snapshot")
+        return dumped if is_digest(message.get("digest"), dumped, self.policy.secret) else None
 
 
 async def _delete(slot: DurableStream) -> None:

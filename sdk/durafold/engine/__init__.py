@@ -1,8 +1,10 @@
 """What runs behind a key: one engine per stream and process, and the handles that users hold of it.
 
 - `definition`: what a key means
-- `core`: the engine itself; `reader` and `writer` are its two halves towards the network
+- `core`: the engine itself; `shown`, what users see of it, and `own`, what this process does to it
+- `reader` and `writer`: its two halves towards the network; `keeper` keeps states
 - `writes`, `dispatch`, `listeners`: own actions on their way, what their senders hold, who is told
+- `undo`, `past`: taking own actions back, and looking back; `endings`: why something ended
 - `readable`, `handles`: what users hold
 """
 
@@ -12,6 +14,7 @@ from durafold.engine.core import Engine
 from durafold.engine.definition import Declaration, Definition, base_url, define, stream_url
 from durafold.engine.dispatch import Dispatch
 from durafold.engine.handles import Handle, ServerReducer, ServerState
+from durafold.engine.keeper import snapshots_of
 from durafold.engine.listeners import Listeners
 from durafold.engine.options import EngineOptions, Notice, OnFault, Status, StreamReset
 from durafold.engine.readable import Reading, Source
@@ -34,5 +37,6 @@ __all__ = [
     "StreamReset",
     "base_url",
     "define",
+    "snapshots_of",
     "stream_url",
 ]

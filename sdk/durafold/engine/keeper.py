@@ -9,14 +9,31 @@ from typing import Generic, TypeVar, cast
 import anyio
 
 from durafold.cache import CacheKey, StateCache
-from durafold.snapshots import SnapshotStore
+from durafold.client import DurableStream
+from durafold.engine.definition import Definition
+from durafold.snapshots import SnapshotPolicy, SnapshotStore
 from durafold.state.replica import START, Confirmed
 from durafold.state.snapshot import restore, take_snapshot
 
-__all__ = ["Keeper"]
+__all__ = ["Keeper", "snapshots_of"]
 
 S = TypeVar("S")
 T = TypeVar("T")
+
+
+def snapshots_of(
+    definition: Definition[S], policy: SnapshotPolicy | None, open_stream: Callable[[str], DurableStream]
+) -> SnapshotStore[S] | None:
+    """The snapshots beside a stream, if a policy says that they are used.
+
+    Args:
+        definition: what the stream's key means.
+        policy: when and how snapshots are written.
+        open_stream: gives the stream of a key.
+    """
+    if policy is None:
+        return None
+    return SnapshotStore(definition.key, definition.fingerprint, definition.states, policy, open_stream)
 
 
 class Keeper(Generic[S]):
