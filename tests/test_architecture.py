@@ -63,7 +63,7 @@ def test_every_layer_rule_holds() -> None:
         ("pure", "server/durafold_server/protocol/decide.py", "import os.path"),
         ("httpx-in-one-place", "sdk/durafold/engine/__init__.py", "from httpx import Response"),
         ("httpx-in-one-place", "sdk/durafold/client/stream.py", "import httpx_sse"),
-        ("reflex-in-one-place", "sdk/durafold/provider.py", "import reflex"),
+        ("reflex-in-one-place", "sdk/durafold/provider/core.py", "import reflex"),
         ("asgi-in-one-place", "server/durafold_server/service.py", "from starlette.requests import Request"),
         ("databases-in-stores", "server/durafold_server/protocol/decide.py", "import apsw"),
         ("databases-in-stores", "sdk/durafold/engine/__init__.py", "import sqlite3"),

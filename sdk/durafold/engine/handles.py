@@ -114,12 +114,12 @@ class Handle(Reading[S]):
     @property
     def can_undo(self) -> bool:
         """Whether an own action of this process can be undone."""
-        return self._engine.undo.current.can_undo
+        return self._engine.own.undo.current.can_undo
 
     @property
     def can_redo(self) -> bool:
         """Whether something undone can be done again."""
-        return self._engine.undo.current.can_redo
+        return self._engine.own.undo.current.can_redo
 
     def undo(self) -> Dispatch[S] | None:
         """Take the last own action (or group of them) back, by a new action.
@@ -136,15 +136,15 @@ class Handle(Reading[S]):
             StreamClosed: the stream takes no more actions.
             ProviderClosed: the provider was closed.
         """
-        return self._engine.undo.current.undo()
+        return self._engine.own.undo.current.undo()
 
     def redo(self) -> Dispatch[S] | None:
         """Do again what was undone last, unless something else was dispatched since; as for `undo`."""
-        return self._engine.undo.current.redo()
+        return self._engine.own.undo.current.redo()
 
     def undo_group(self) -> AbstractContextManager[None]:
         """What is dispatched inside `with handle.undo_group():` is undone in one step."""
-        return self._engine.undo.current.group()
+        return self._engine.own.undo.current.group()
 
     def acting_for(self, user: str) -> AbstractContextManager[None]:
         """One process may act for many users, as a web app does: each undoes what they did themselves. ::
@@ -159,7 +159,7 @@ class Handle(Reading[S]):
         Args:
             user: any name that tells them apart.
         """
-        return self._engine.undo.of(user)
+        return self._engine.own.undo.of(user)
 
     # ---- the past ----
 
@@ -216,7 +216,7 @@ class ServerState(Handle[S]):
             value: the new value, or a function from the present one to the new one.
         """
         if callable(value):
-            return self._engine.update(value)  # pyright: ignore[reportArgumentType]
+            return self._engine.own.update(value)  # pyright: ignore[reportArgumentType]
         return self._dispatch(SET, lambda: self._engine.definition.states.dump(value))
 
     def increment(self, n: float = 1, *, path: Path = ()) -> Dispatch[S]:
@@ -273,7 +273,7 @@ class ServerState(Handle[S]):
             value = payload()
         except (NotJson, InvalidOperation) as exc:
             raise InvalidAction(f"Nothing was sent: {exc}", stream=self.key) from exc
-        return self._engine.dispatch(kind, value)
+        return self._engine.own.dispatch(kind, value)
 
 
 class ServerReducer(Handle[S], Generic[S, A]):
@@ -297,7 +297,7 @@ class ServerReducer(Handle[S], Generic[S, A]):
             payload = self._engine.definition.actions.dump(action)
         except NotJson as exc:
             raise InvalidAction(f"Nothing was sent: {exc}", stream=self.key) from exc
-        return self._engine.dispatch(ACTION, payload)
+        return self._engine.own.dispatch(ACTION, payload)
 
 
 def _steps(path: Path) -> list[str | int]:

@@ -151,12 +151,12 @@ async def test_with_the_last_handle_of_an_atom_its_engine_ends() -> None:
     counter = atom("counter", 0)
     async with nowhere() as party:
         handles = [party.open(counter) for _ in range(5)]
-        before = len(party._shared)
+        before = len(party._engines.shared)
         for handle in handles:
             handle.close()
 
         await anyio.lowlevel.checkpoint()
-        assert (before, len(party._shared)) == (1, 0)
+        assert (before, len(party._engines.shared)) == (1, 0)
 
 
 # ---- types ----

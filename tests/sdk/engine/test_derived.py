@@ -138,11 +138,11 @@ async def test_what_is_no_longer_read_is_let_go() -> None:
     async with nowhere() as party:
         reading = party.open(cost)
         reading.subscribe(lambda: None)
-        assert (reading.value, set(party._shared)) == (2, {"free", "price"})
+        assert (reading.value, set(party._engines.shared)) == (2, {"free", "price"})
 
         party.open(is_free).set(True)
 
-        assert (reading.value, set(party._shared)) == (0, {"free"})
+        assert (reading.value, set(party._engines.shared)) == (0, {"free"})
 
 
 async def test_what_it_raises_is_raised_to_readers_until_something_changes() -> None:
@@ -202,7 +202,7 @@ async def test_it_ends_with_its_last_user_and_lets_everything_go() -> None:
             reading.close()
             reading.close()
 
-        assert (len(party.nodes), len(party._shared), len(party._attached)) == (0, 0, 0)
+        assert (len(party.nodes), len(party._engines.shared), len(party._attached)) == (0, 0, 0)
         assert readings[0].status == "closed"
 
 

@@ -1,0 +1,44 @@
+"""Why something ended: the errors in which actions and streams tell it. Nothing is decided here."""
+
+from __future__ import annotations
+
+from durafold.errors import ActionRejected, ProviderClosed, StateError
+from durafold.state.outcomes import Outcome, Reject
+from durafold.state.replica import Fault
+
+__all__ = ["gone", "halted", "innermost", "rejected"]
+
+
+def rejected(key: str, outcome: Outcome) -> ActionRejected:
+    """The reducer refused an own action at its place in the log, or could not handle it."""
+    error = outcome.error
+    reason = error.reason if isinstance(error, Reject) else f"it could not be folded: {error!r}"
+    refusal = ActionRejected(reason, stream=key)
+    refusal.__cause__ = error
+    return refusal
+
+
+def halted(key: str, fault: Fault, error: Exception) -> StateError:
+    """A message cannot be folded, and the stream is not to be followed past it."""
+    stopped = StateError(
+        f"Message {fault.position} cannot be folded: {fault.reason}",
+        stream=key,
+        offset=fault.offset,
+        hint='Correct the reducer, or open the provider with on_fault="skip"',
+    )
+    stopped.__cause__ = error
+    return stopped
+
+
+def gone(key: str, crash: Exception | None, when: str = "") -> StateError:
+    """The stream is not followed any more: by a crash, or because its provider was closed."""
+    if crash is not None:
+        return StateError(f"The stream is not followed any more: {crash}", stream=key)
+    return ProviderClosed(f"The provider was closed {when}".rstrip(), stream=key)
+
+
+def innermost(error: Exception) -> Exception:
+    """The one error in a group of one, as task groups raise it."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,16 @@
+"""The streams of one server, shared by everything in a process.
+
+- `core`: `Provider` itself; `life`: how it is opened and left
+- `engines`, `rooms`: what it shares: engines by key and rooms by name, each as long as somebody uses it
+- `ambient`: which provider hooks use
+- `belongings`: what else may be opened on it, or ends with it
+- `defaults`: what it does where its user says nothing
+"""
+
+from __future__ import annotations
+
+from durafold.provider.ambient import ambient_provider, use_provider
+from durafold.provider.belongings import Attached, Openable
+from durafold.provider.core import Provider
+
+__all__ = ["Attached", "Openable", "Provider", "ambient_provider", "use_provider"]
