@@ -6,33 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from durafold import client_bench
+from durafold.bench import clients
 from durafold.cli import main as durafold
 
 
 def test_it_measures_both_faces_and_prints_a_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(client_bench, "find_spec", lambda name: None)
+    monkeypatch.setattr(clients, "find_spec", lambda name: None)
 
-    assert client_bench.main(["--quick", "--rounds", "1"]) == 0
+    assert clients.main(["--quick", "--rounds", "1"]) == 0
 
     said = capsys.readouterr()
     assert said.out.count("\n| ") == 4
     assert "| measure | durafold | durafold.blocking |" in said.out
     assert "NOT MEASURED: durable-streams is not installed" in said.err
-
-
-def test_numbers_are_compared_with_the_first_client() -> None:
-    numbers = {
-        "a": {"append": 1000.0, "produce": 1.0, "catch_up": 1.0, "live": 2.0},
-        "b": {"append": 500.0, "produce": 1.0, "catch_up": 1.0, "live": 4.0},
-    }
-
-    table = client_bench._table(numbers)
-
-    assert "| 1,000 (1.00) | 500 (0.50) |" in table
-    assert "| 2.00 (1.00) | 4.00 (0.50) |" in table
 
 
 def test_the_command_line_finds_it(capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,6 +33,6 @@ def test_a_directory_without_the_npm_client_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        client_bench.main(["--typescript", str(tmp_path)])
+        clients.main(["--typescript", str(tmp_path)])
 
     assert "run npm install in it" in capsys.readouterr().err

@@ -53,7 +53,7 @@ def bench(arguments: Arguments = None) -> None:
     With --client as the first option it measures clients, else servers.
     """
     if arguments and arguments[0] == "--client":
-        _forward("durafold.client_bench", arguments[1:])
+        _forward("durafold.bench.clients", arguments[1:])
     _forward("durafold_server.bench.cli", arguments)
 
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from pydantic import BaseModel
 
-from durafold import client_bench
+from durafold.bench import clients
 from durafold.blocking import DurableStream, StreamDB
 from durafold.state_protocol import Collection
 from support.node import install_packages, node_environment, run_node_program
@@ -60,7 +60,7 @@ def test_it_is_measured_beside_ours(
     install_packages(FOLDER)
     monkeypatch.setenv("PATH", node_environment()["PATH"])
 
-    assert client_bench.main(["--quick", "--rounds", "1", "--typescript", str(FOLDER)]) == 0
+    assert clients.main(["--quick", "--rounds", "1", "--typescript", str(FOLDER)]) == 0
 
     assert "| durafold | durafold.blocking |" in (table := capsys.readouterr().out)
     assert "| npm client 0." in table

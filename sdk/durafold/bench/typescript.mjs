@@ -1,4 +1,4 @@
-// npm @durable-streams/client under measurement: a command as a line of JSON in, one or more lines of JSON out.
+// The npm packages @durable-streams/client and, for rows, @durable-streams/state under measurement: a command as a line of JSON in, one or more lines of JSON out.
 import { createInterface } from "node:readline";
 import { DurableStream, IdempotentProducer, stream } from "@durable-streams/client";
 
