@@ -17,6 +17,7 @@ __all__ = ["Node", "is_installed", "node"]
 
 _PROGRAM: Final = Path(__file__).with_name("typescript.mjs")
 _CLIENT: Final = Path("node_modules", "@durable-streams", "client", "package.json")
+_STATE: Final = Path("node_modules", "@durable-streams", "state", "package.json")
 _MAX_LINE_BYTES: Final = 64 * 1024
 
 
@@ -26,15 +27,18 @@ class Node:
     Args:
         process: it.
         version: of the package @durable-streams/client.
+        has_state: whether @durable-streams/state is there too.
 
     Attributes:
         name: what the table calls it.
+        has_state: as given.
     """
 
-    def __init__(self, process: anyio.abc.Process, version: str) -> None:
+    def __init__(self, process: anyio.abc.Process, version: str, *, has_state: bool) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         self.name = f"npm client {version}"
+        self.has_state = has_state
         self._commands = process.stdin
         self._lines = BufferedByteReceiveStream(process.stdout)
 
@@ -70,6 +74,6 @@ async def node(directory: Path | None) -> AsyncIterator[Node | None]:
     command = ["node", "--input-type=module", "--eval", _PROGRAM.read_text()]
     async with await anyio.open_process(command, cwd=directory, stderr=subprocess.DEVNULL) as process:
         try:
-            yield Node(process, version)
+            yield Node(process, version, has_state=(directory / _STATE).is_file())
         finally:
             process.terminate()

@@ -14,6 +14,8 @@ __all__ = ["bench", "config", "conformance", "repair", "serve"]
 
 _INSTALL: Final = 'Run: pip install "durafold[cli,server]"'
 
+_SDK_BENCHES: Final = {"--client": "durafold.bench.clients", "--state": "durafold.bench.state"}
+
 Arguments = Annotated[list[str] | None, typer.Argument(metavar="[OPTIONS]")]
 
 
@@ -48,12 +50,13 @@ def conformance(arguments: Arguments = None) -> None:
 
 @_forwards
 def bench(arguments: Arguments = None) -> None:
-    """Measure stream servers, or clients, side by side.
+    """Measure stream servers, clients or shared state, side by side.
 
-    With --client as the first option it measures clients, else servers.
+    With --client as the first option it measures clients, with --state the state layer, else servers.
     """
-    if arguments and arguments[0] == "--client":
-        _forward("durafold.bench.clients", arguments[1:])
+    first = arguments[0] if arguments else ""
+    if arguments and first in _SDK_BENCHES:
+        _forward(_SDK_BENCHES[first], arguments[1:])
     _forward("durafold_server.bench.cli", arguments)
 
 
