@@ -7,19 +7,42 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
+    Callable,
     Generator,
     Iterable,
     Iterator,
     Sequence,
 )
-from typing import Any, Self
+from functools import partial
+from json.encoder import encode_basestring
+from typing import Any, Final, Self
+
+from pydantic_core import from_json
 
 from durafold.errors import ConfigurationError
 from durafold.wire import names
 
-__all__ = ["Chunks", "encode_json", "encode_message", "join_messages"]
+__all__ = ["Chunks", "decode_json", "encode_json", "encode_message", "encoder_for", "join_messages"]
 
-_encode_value = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _value_encoder() -> Callable[[Any], str]:
+    """What `_ENCODER.encode` does, in half the time: that makes itself an encoder in C for every value.
+
+    This one is kept. It does not look for circles, and so finds them by the depth that they reach.
+    """
+    make: Callable[..., Callable[[Any, int], Iterable[str]]] | None
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return _ENCODER.encode
+    separators = (_ENCODER.key_separator, _ENCODER.item_separator)
+    flags = (_ENCODER.sort_keys, _ENCODER.skipkeys, _ENCODER.allow_nan)
+    chunks = make(None, _ENCODER.default, encode_basestring, None, *separators, *flags)
+    return lambda value: "".join(chunks(value, 0))
+
+
+_encode_value: Final = _value_encoder()
 
 
 def encode_json(value: Any) -> bytes:
@@ -37,19 +60,45 @@ def encode_json(value: Any) -> bytes:
         ) from exc
 
 
+def decode_json(text: bytes | str) -> Any:
+    """The value of a JSON text; what `json.loads` makes of it, in half the time.
+
+    Raises:
+        ValueError: it is no JSON.
+        RecursionError: it is too deeply nested.
+    """
+    try:
+        return from_json(text)
+    except ValueError:
+        # Either it is no JSON, or one of the things that only the other takes: a half of a surrogate pair,
+        # nesting beyond 200.
+        return json.loads(text)
+
+
+def encoder_for(content_type: str) -> Callable[[Any], bytes]:
+    """`encode_message` for one type, for those who encode many messages."""
+    return _encode_json_message if names.is_json(content_type) else partial(_encode_bytes, content_type)
+
+
 def encode_message(data: Any, content_type: str) -> bytes:
     """One message of a stream of this type: any JSON value for JSON streams, else bytes or str.
 
     Raises:
         ConfigurationError: the data does not go with the type.
     """
-    if names.is_json(content_type):
-        if isinstance(data, bytes | bytearray | memoryview):
-            raise ConfigurationError(
-                "Bytes are not a JSON value",
-                hint="Pass the value itself, or ready JSON text to append_bytes()",
-            )
-        return encode_json(data)
+    return encoder_for(content_type)(data)
+
+
+def _encode_json_message(data: Any) -> bytes:
+    if isinstance(data, bytes | bytearray | memoryview):
+        raise ConfigurationError(
+            "Bytes are not a JSON value",
+            hint="Pass the value itself, or ready JSON text to append_bytes()",
+        )
+    return encode_json(data)
+
+
+def _encode_bytes(content_type: str, data: Any) -> bytes:
     if isinstance(data, str):
         return data.encode()
     if isinstance(data, bytes | bytearray | memoryview):

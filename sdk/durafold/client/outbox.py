@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, Literal, TypeVar
+from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
 from durafold.client.values import AppendResult
 from durafold.errors import (
@@ -52,8 +52,7 @@ _ABOUT_REQUEST: Final = (Unauthorized, Forbidden, StreamConflict)
 _CHANGEABLE: Final = (*_ABOUT_REQUEST, Unprocessable)
 
 
-@dataclass(frozen=True, slots=True)
-class _Message(Generic[T]):
+class _Message(NamedTuple, Generic[T]):  # a tuple: there may be hundreds of thousands
     data: bytes
     token: T
     closes: bool = False
@@ -154,19 +153,14 @@ class Outbox(Generic[T]):
 
     # ---- what is in it ----
 
-    def put(self, data: bytes, token: T) -> None:
-        """Add a message behind all others."""
-        self._put(_Message(data, token))
-
-    def put_close(self, data: bytes, token: T) -> None:
-        """Add the end of the stream, with a last message unless `data` is empty."""
-        self._put(_Message(data, token, closes=True))
-        self.is_closing = True
-
-    def _put(self, message: _Message[T]) -> None:
-        self._queue.append(message)
-        self._queued_bytes += len(message.data)
-        self.buffered_bytes += len(message.data)
+    def put(self, data: bytes, token: T, *, closes: bool = False) -> None:
+        """Add a message behind all others; `closes`: it ends the stream, and may be empty."""
+        size_bytes = len(data)
+        self._queue.append(_Message(data, token, closes))
+        self._queued_bytes += size_bytes
+        self.buffered_bytes += size_bytes
+        if closes:
+            self.is_closing = True
 
     @property
     def pending_count(self) -> int:
@@ -227,6 +221,23 @@ class Outbox(Generic[T]):
     def _new_batch(self) -> Batch[T] | None:
         if not self._queue:
             return None
+        messages = self._whole_queue() if self._fits_one_batch else self._first_of_queue()
+        batch = self._batch(messages, self.next_seq)
+        self._queued_bytes -= batch.size_bytes
+        self.next_seq += 1
+        self._window.append(batch)
+        return batch
+
+    @property
+    def _fits_one_batch(self) -> bool:
+        return self._queued_bytes <= self._max_batch_bytes and not self.is_closing
+
+    def _whole_queue(self) -> list[_Message[T]]:
+        messages = list(self._queue)
+        self._queue.clear()
+        return messages
+
+    def _first_of_queue(self) -> list[_Message[T]]:
         messages = [self._queue.popleft()]
         size_bytes = len(messages[0].data)
         while self._queue and not self._queue[0].closes and not messages[0].closes:
@@ -234,11 +245,7 @@ class Outbox(Generic[T]):
             if size_bytes > self._max_batch_bytes:
                 break
             messages.append(self._queue.popleft())
-        batch = self._batch(messages, self.next_seq)
-        self._queued_bytes -= batch.size_bytes
-        self.next_seq += 1
-        self._window.append(batch)
-        return batch
+        return messages
 
     def _batch(self, messages: Sequence[_Message[T]], seq: int) -> Batch[T]:
         parts = [message.data for message in messages if message.data]

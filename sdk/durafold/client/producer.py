@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Generator, Iterable
+from itertools import islice
 from types import TracebackType
 from typing import Any, Final, Self
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 
 from durafold.client import replies
-from durafold.client.encoding import encode_message, join_messages
+from durafold.client.encoding import encoder_for, join_messages
 from durafold.client.exchange import public_url
 from durafold.client.outbox import Batch, Outbox, Settled
 from durafold.client.stream import DurableStream
@@ -39,6 +41,9 @@ KIB: Final = 1024
 MIB: Final = 1024 * KIB
 _MAX_UNSEEN: Final = 100
 
+_APPENDS_PER_TURN: Final = 8192
+"""How many appends in a row may pass before other tasks get a turn, the one that sends among them."""
+
 
 class Delivery:
     """What becomes of one message. Await it for the result, or for the error to be raised.
@@ -46,42 +51,42 @@ class Delivery:
     Not awaiting it is fine: `IdempotentProducer.flush` raises errors that nobody has seen.
     """
 
-    __slots__ = ("_done", "_error", "_is_seen", "_on_done", "_result")
+    __slots__ = ("_done", "_is_seen", "_on_done", "_outcome")
 
     def __init__(self, on_done: Callable[[Delivery], None] | None = None) -> None:
         self._on_done = on_done
         self._is_seen = on_done is not None
-        self._result: AppendResult | None = None
-        self._error: DurafoldError | None = None
+        self._outcome: AppendResult | DurafoldError | None = None
         self._done: anyio.Event | None = None  # made by the first that waits: most deliveries never need it
 
     @property
     def done(self) -> bool:
         """Whether the message was delivered or has failed."""
-        return self._result is not None or self._error is not None
+        return self._outcome is not None
 
     @property
     def error(self) -> DurafoldError | None:
         """What the message failed with, if it has failed. Looking at it counts as having seen it."""
         self._is_seen = True
-        return self._error
+        return self._outcome if isinstance(self._outcome, DurafoldError) else None
 
     @property
     def result(self) -> AppendResult | None:
         """What the server said, if the message was delivered."""
-        return self._result
+        return self._outcome if isinstance(self._outcome, AppendResult) else None
 
     def __await__(self) -> Generator[Any, Any, AppendResult]:
-        return self._outcome().__await__()
+        return self._delivered().__await__()
 
-    async def _outcome(self) -> AppendResult:
+    async def _delivered(self) -> AppendResult:
         await self.wait_done()
         self._is_seen = True
-        if self._error is not None:
+        outcome = self._outcome
+        if isinstance(outcome, DurafoldError):
             # Many messages can fail with one error; it shall not collect the tracebacks of all who await.
-            raise self._error.with_traceback(None)
-        assert self._result is not None
-        return self._result
+            raise outcome.with_traceback(None)
+        assert outcome is not None
+        return outcome
 
     async def wait_done(self) -> None:
         """Wait until the message was delivered or has failed, without raising what it failed with."""
@@ -91,10 +96,7 @@ class Delivery:
 
     def settle(self, outcome: AppendResult | DurafoldError) -> None:
         """Called by the producer, once."""
-        if isinstance(outcome, AppendResult):
-            self._result = outcome
-        else:
-            self._error = outcome
+        self._outcome = outcome
         if self._done is not None:
             self._done.set()
         if self._on_done is not None:
@@ -103,7 +105,7 @@ class Delivery:
     @property
     def is_unseen_failure(self) -> bool:
         """Whether it has failed and nobody has asked."""
-        return self._error is not None and not self._is_seen
+        return not self._is_seen and isinstance(self._outcome, DurafoldError)
 
     def _call(self, on_done: Callable[[Delivery], None]) -> None:
         try:
@@ -179,7 +181,8 @@ class IdempotentProducer:
         self._producer_id = producer_id
         self._linger_s = linger_s
         self._max_buffered_bytes = max_buffered_bytes
-        self._content_type = stream.content_type or ""
+        self._content_type = ""
+        self._encode = encoder_for("")
         self._outbox: Outbox[Delivery] = Outbox(
             lambda parts: join_messages(parts, self._content_type),
             epoch=epoch,
@@ -191,6 +194,7 @@ class IdempotentProducer:
         self._is_open = False
         self._unseen: list[Delivery] = []
         self._waiting_count = 0  # tasks that wait until everything is done
+        self._appended_count = 0
         self._append_turn = anyio.Lock(fast_acquire=True)
         self._work = anyio.Event()  # something may be sent
         self._room = anyio.Event()  # something was delivered
@@ -268,7 +272,16 @@ class IdempotentProducer:
             DurafoldError: as for `append_nowait`.
         """
         message = self.encode(data, encoded)
+        self._appended_count += 1
+        is_quick = self._appended_count % _APPENDS_PER_TURN and not self._append_turn.locked()
+        if is_quick and self._has_room(message):
+            return self._enqueue(message, Delivery(on_done))
+        return await self._append_in_turn(message, on_done)
+
+    async def _append_in_turn(self, message: bytes, on_done: Callable[[Delivery], None] | None) -> Delivery:
+        """Wait for those who came before, for room, and once for whatever else wants to run."""
         async with self._append_turn:
+            await anyio.lowlevel.checkpoint()
             while not self._has_room(message):
                 self._room = anyio.Event()
                 await self._room.wait()
@@ -314,7 +327,7 @@ class IdempotentProducer:
         """
         self.check_open()
         delivery = Delivery()
-        self._outbox.put_close(b"" if data is None else self.encode(data, None), delivery)
+        self._outbox.put(b"" if data is None else self.encode(data, None), delivery, closes=True)
         self._work.set()
         self._hurry.set()
         result = await delivery
@@ -349,6 +362,7 @@ class IdempotentProducer:
         if self._tasks is not None:
             raise ConfigurationError("A producer can be entered only once", hint="Make a new one")
         self._content_type = self._stream.content_type or await self._stream.known_content_type()
+        self._encode = encoder_for(self._content_type)
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._send_batches)
@@ -401,7 +415,7 @@ class IdempotentProducer:
             DurafoldError: as for `append_nowait`, except `BufferFull`.
         """
         self.check_open()
-        message = encode_message(data, self._content_type) if encoded is None else encoded
+        message = self._encode(data) if encoded is None else encoded
         if not message:
             raise ConfigurationError("An empty message cannot be appended")
         return message
@@ -434,9 +448,11 @@ class IdempotentProducer:
         return not buffered_bytes or buffered_bytes + len(message) <= self._max_buffered_bytes
 
     def _enqueue(self, message: bytes, delivery: Delivery) -> Delivery:
-        self._outbox.put(message, delivery)
-        self._work.set()
-        if self._outbox.has_full_batch:
+        outbox = self._outbox
+        if not outbox.has_queue:  # otherwise the sender knows, or waits for something to be settled first
+            self._work.set()
+        outbox.put(message, delivery)
+        if outbox.has_full_batch:
             self._hurry.set()
         return delivery
 
@@ -445,17 +461,23 @@ class IdempotentProducer:
         self._waiting_count += 1
         try:
             for delivery in list(self._outbox.tokens()):
-                await delivery.wait_done()
+                if not delivery.done:
+                    await delivery.wait_done()
         finally:
             self._waiting_count -= 1
 
     def _settle(self, settled: Iterable[Settled[Delivery]]) -> None:
         for group in settled:
+            outcome = group.outcome
             for delivery in group.tokens:
-                delivery.settle(group.outcome)
-                if delivery.is_unseen_failure and len(self._unseen) < _MAX_UNSEEN:
-                    self._unseen.append(delivery)
+                delivery.settle(outcome)
+            if isinstance(outcome, DurafoldError):
+                self._note_unseen(group.tokens)
         self._room.set()
+
+    def _note_unseen(self, failed: Iterable[Delivery]) -> None:
+        unseen = (delivery for delivery in failed if delivery.is_unseen_failure)
+        self._unseen += islice(unseen, _MAX_UNSEEN - len(self._unseen))
 
     # ---- sending ----
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from durafold.client.encoding import decode_json
 from durafold.errors import MalformedResponse
 from durafold.wire.offsets import Offset
 
@@ -100,7 +100,7 @@ class Page:
         if not self.data:
             return []
         try:
-            messages = json.loads(self.data)
+            messages = decode_json(self.data)
         except (ValueError, RecursionError) as exc:
             raise self._malformed(f"A page of {self.content_type} is not valid JSON: {exc}") from exc
         if not isinstance(messages, list):

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from durafold.client.encoding import encode_json, encode_message, join_messages
+from durafold.client.encoding import decode_json, encode_json, encode_message, join_messages
 from durafold.errors import ConfigurationError
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers() | st.booleans(), inner),
+)
 
 
 def test_json_is_compact_utf8() -> None:
@@ -29,6 +37,29 @@ def test_a_cyclic_value_is_refused() -> None:
 
     with pytest.raises(ConfigurationError, match="no JSON form"):
         encode_json(value)
+
+
+@given(JSON_VALUES)
+def test_json_is_what_the_standard_library_writes(value: Any) -> None:
+    assert encode_json(value).decode() == json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+@given(JSON_VALUES, st.booleans())
+def test_json_is_read_as_the_standard_library_reads_it(value: Any, ascii_only: bool) -> None:
+    text = json.dumps(value, ensure_ascii=ascii_only)
+
+    assert repr(decode_json(text.encode())) == repr(json.loads(text))
+
+
+@pytest.mark.parametrize("text", ['"\\ud800"', "[" * 300 + "]" * 300, "1e400", "NaN", "-0", "\ufeff1"])
+def test_odd_json_is_read_as_the_standard_library_reads_it(text: str) -> None:
+    assert repr(decode_json(text.encode())) == repr(json.loads(text.encode()))
+
+
+@pytest.mark.parametrize("text", [b"[1,]", b"01", b"", b"[1] x", b'"\xff"'])
+def test_what_is_no_json_is_refused(text: bytes) -> None:
+    with pytest.raises(ValueError, match=r"column|decode"):
+        decode_json(text)
 
 
 def test_a_string_is_a_json_value_in_a_json_stream_and_text_elsewhere() -> None:

@@ -399,7 +399,7 @@ def test_a_first_batch_repeated_after_a_lost_answer_is_a_success() -> None:
 
 def test_a_close_goes_out_behind_everything_in_a_request_of_its_own() -> None:
     box = outbox("a", "b")
-    box.put_close(b"", "end")
+    box.put(b"", "end", closes=True)
 
     first, last = sent(box), sent(box)
 
@@ -409,7 +409,7 @@ def test_a_close_goes_out_behind_everything_in_a_request_of_its_own() -> None:
 
 def test_a_close_may_carry_a_last_message() -> None:
     box = outbox()
-    box.put_close(b"z", "end")
+    box.put(b"z", "end", closes=True)
 
     last = sent(box)
 
@@ -420,7 +420,7 @@ def test_a_close_may_carry_a_last_message() -> None:
 
 def test_closing_a_stream_that_somebody_else_has_closed_is_a_success() -> None:
     box = outbox()
-    box.put_close(b"", "end")
+    box.put(b"", "end", closes=True)
 
     settled = box.refused(sent(box), StreamClosed("closed", final_offset="7"))
 
@@ -429,7 +429,7 @@ def test_closing_a_stream_that_somebody_else_has_closed_is_a_success() -> None:
 
 def test_a_last_message_is_not_lost_to_a_stream_that_somebody_else_has_closed() -> None:
     box = outbox()
-    box.put_close(b"z", "end")
+    box.put(b"z", "end", closes=True)
     error = StreamClosed("closed", final_offset="7")
 
     assert box.refused(sent(box), error) == [Settled(["end"], error)]
@@ -437,7 +437,7 @@ def test_a_last_message_is_not_lost_to_a_stream_that_somebody_else_has_closed() 
 
 def test_a_refused_close_leaves_the_producer_usable() -> None:
     box = outbox()
-    box.put_close(b"!", "end")
+    box.put(b"!", "end", closes=True)
     box.refused(sent(box), MALFORMED)
     assert not box.is_closing
 
