@@ -213,24 +213,37 @@ class _Room:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._changed = threading.Condition()
+        self._turn = threading.Lock()
+        self._changed = threading.Condition(self._turn)
+        self._waiting_count = 0
         self.used_bytes = 0
 
     def take_nowait(self, size_bytes: int) -> bool:
         """Take room for a message if there is any."""
-        with self._changed:
-            is_free = not self.used_bytes or self.used_bytes + size_bytes <= self._max_bytes
-            self.used_bytes += size_bytes if is_free else 0
-            return is_free
+        with self._turn:
+            return self._take(size_bytes)
 
     def take(self, size_bytes: int) -> None:
         """Take room for a message; wait for it if there is none."""
-        with self._changed:
-            while not self.take_nowait(size_bytes):
-                self._changed.wait()
+        with self._turn:
+            if self._take(size_bytes):
+                return
+            self._waiting_count += 1
+            try:
+                while not self._take(size_bytes):
+                    self._changed.wait()
+            finally:
+                self._waiting_count -= 1
 
     def give(self, size_bytes: int) -> None:
         """A message is done."""
-        with self._changed:
+        with self._turn:
             self.used_bytes -= size_bytes
-            self._changed.notify_all()
+            if self._waiting_count:
+                self._changed.notify_all()
+
+    def _take(self, size_bytes: int) -> bool:
+        is_free = not self.used_bytes or self.used_bytes + size_bytes <= self._max_bytes
+        if is_free:
+            self.used_bytes += size_bytes
+        return is_free
