@@ -10,7 +10,9 @@ import pytest
 MODULES = [
     "durafold.atoms",
     "durafold.computed",
-    "durafold.presence",
+    "durafold.presence.messages",
+    "durafold.presence.roster",
+    "durafold.presence.voices",
     "durafold.snapshots",
     "durafold.state.combine",
     "durafold.state.context",

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from durafold.client import DurableStream
 from durafold.errors import ConfigurationError, InvalidAction, ProviderClosed, StreamConflict
-from durafold.presence import RETENTION_BYTES, Presence, Roster
+from durafold.presence import RETENTION_BYTES, Presence, Roster, Voices
 from durafold.provider import Provider
 from durafold.testing import LocalServer
 from support.waiting import eventually
@@ -92,6 +92,36 @@ def test_people_that_were_handed_out_do_not_change() -> None:
     assert dict(before) == {"ann": "a"}
 
 
+def test_what_could_not_be_said_is_said_with_what_came_meanwhile() -> None:
+    voices = Voices[str]("app")
+    voices.ask()
+    voices.show("app.1", "a", "a")
+    voices.show("app.2", "b", "b")
+    lost = voices.take()
+
+    voices.show("app.1", "z", "z")
+    voices.leave("app.2")
+    voices.put_back(lost)
+
+    assert voices.take() == [
+        {"type": "who", "meta": {"client": "app"}},
+        {"type": "here", "meta": {"client": "app.1"}, "payload": "z"},
+        {"type": "gone", "meta": {"client": "app.2"}},
+    ]
+    assert voices.take() == []
+
+
+def test_everybody_is_said_again_when_somebody_asks() -> None:
+    voices = Voices[str]("app")
+    voices.show("app.1", "a", "a")
+    voices.show("app.2", "b", "b")
+    voices.take()
+
+    voices.repeat()
+
+    assert [message["meta"]["client"] for message in voices.take()] == ["app.1", "app.2"]
+
+
 # ---- in a room ----
 
 
@@ -156,6 +186,71 @@ async def test_the_last_handle_of_a_room_leaves_it(server: LocalServer) -> None:
         assert other.status == "closed"
         with pytest.raises(ProviderClosed, match="was left"):
             other.set(Cursor(x=3))
+
+
+async def test_people_apart_in_one_process_see_each_other_and_are_seen_elsewhere(server: LocalServer) -> None:
+    async with server.provider("app") as app, server.provider("ann") as ann:
+        one, two = (app.presence("room", Cursor, ttl_s=LONG_S, apart=True) for _ in range(2))
+        anns = entered(ann)
+
+        one.set(Cursor(x=1))
+        two.set(Cursor(x=2))
+        anns.set(Cursor(x=3))
+        await eventually(lambda: len(one.others) == len(two.others) == len(anns.others) == 2)
+
+        assert sorted(shown.x for shown in one.others.values()) == [2, 3]
+        assert sorted(shown.x for shown in two.others.values()) == [1, 3]
+        assert sorted(shown.x for shown in anns.others.values()) == [1, 2]
+        assert (one.me, two.me) == (Cursor(x=1), Cursor(x=2))
+
+
+async def test_one_person_apart_leaves_alone(server: LocalServer) -> None:
+    async with server.provider("app") as app, server.provider("ann") as ann:
+        one, two = (app.presence("room", Cursor, ttl_s=LONG_S, apart=True) for _ in range(2))
+        anns = entered(ann)
+        one.set(Cursor(x=1))
+        two.set(Cursor(x=2))
+        await eventually(lambda: len(anns.others) == 2)
+
+        one.close()
+        await eventually(lambda: len(anns.others) == 1)
+
+        assert not two.others
+        assert (one.status, two.status) == ("closed", "live")
+        with pytest.raises(ProviderClosed, match="was left"):
+            one.set(Cursor(x=3))
+
+
+async def test_the_silent_are_said_to_be_here_beside_one_who_never_rests(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repeated: list[int] = []
+    repeat = Voices.repeat
+    monkeypatch.setattr(Voices, "repeat", lambda self: repeated.append(len(self.people)) or repeat(self))
+    async with server.provider("app") as app, server.provider("ann") as ann:
+        silent, busy = (app.presence("room", Cursor, ttl_s=SHORT_S, apart=True) for _ in range(2))
+        silent.set(Cursor(x=1))
+        busy.set(Cursor(x=2))
+        anns = entered(ann)
+        anns.subscribe(lambda: busy.set(Cursor(x=2, y=len(repeated) + anns.version)))
+        await eventually(lambda: len(anns.others) == 2)
+        before = len(repeated)
+
+        await eventually(lambda: len(repeated) >= before + 3)
+
+    assert set(repeated[before:]) == {2}
+
+
+async def test_who_shows_something_is_not_told_of_it(server: LocalServer) -> None:
+    told: list[str] = []
+    async with server.provider("app") as app:
+        one, two = (app.presence("room", Cursor, ttl_s=LONG_S, apart=True) for _ in range(2))
+        one.subscribe(lambda: told.append("one"))
+        two.subscribe(lambda: told.append("two"))
+
+        one.set(Cursor(x=1))
+
+    assert told == ["two"]
 
 
 async def test_who_is_cut_off_is_a_ghost_for_its_time_only_and_comes_back(server: LocalServer) -> None:

@@ -29,7 +29,7 @@ from durafold.engine import (
 )
 from durafold.errors import ConfigurationError
 from durafold.outbox import Outbox
-from durafold.presence import Presence, Room
+from durafold.presence import Presence, Seat
 from durafold.provider.belongings import Openable
 from durafold.provider.defaults import log_error, log_notice, unique_id
 from durafold.provider.engines import Engines, SharedEngine
@@ -170,7 +170,9 @@ class Provider(Lifetime):
         kept = Outbox(outbox) if outbox is not None else None
         super().__init__(
             Engines(self.url, self._options, open_stream, snapshots, kept, close_timeout_s),
-            Rooms(self.client_id, open_stream, live, self.report, close_timeout_s),
+            Rooms(
+                self.client_id, self._options.new_client_id, open_stream, live, self.report, close_timeout_s
+            ),
             outbox=kept,
             transport=shared_transport if transport is None else None,
             on_error=self._options.on_error,
@@ -269,7 +271,7 @@ class Provider(Lifetime):
         shared = self._use(replace(handle.declaration, key=key))
         return type(handle)(shared.engine, partial(self._release, shared))
 
-    def presence(self, room: str, model: type[M], *, ttl_s: float = 15.0) -> Presence[M]:
+    def presence(self, room: str, model: type[M], *, ttl_s: float = 15.0, apart: bool = False) -> Presence[M]:
         """Who else is in a room, and what each shows: cursors, names, "is typing". Nothing of it is kept.
 
         ::
@@ -283,6 +285,8 @@ class Provider(Lifetime):
             model: type of what clients show: a pydantic model, a dataclass, `dict`, `str` ...
             ttl_s: seconds after which somebody who was not heard of is gone, at most 3600. Who is here says
                 so three times in that time. The same for all clients of a room.
+            apart: this handle is a person of its own, as for a web app that speaks for its visitors. All of
+                them share one connection. Default: all handles of a room in a process are one person.
 
         Raises:
             ConfigurationError: the provider is not open, an argument cannot work, or the room is in use with
@@ -290,8 +294,8 @@ class Provider(Lifetime):
             ProviderClosed: the provider was closed.
         """
         tasks = self._require_open()
-        entered = self._rooms.enter(room, model, ttl_s, tasks)
-        return Presence(entered, partial(self._leave_room, entered))
+        seat = self._rooms.enter(room, model, ttl_s, tasks, apart=apart)
+        return Presence(seat, partial(self._leave_room, seat))
 
     def _use(self, declaration: Declaration[S]) -> SharedEngine[S]:
         return self._engines.use(declaration, self._require_open())
@@ -300,6 +304,6 @@ class Provider(Lifetime):
         if self._tasks is not None and not self._is_closing:  # closing ends all of them
             self._engines.release(shared, self._tasks)
 
-    def _leave_room(self, room: Room[Any]) -> None:
+    def _leave_room(self, seat: Seat[Any]) -> None:
         if self._tasks is not None and not self._is_closing:
-            self._rooms.leave(room, self._tasks)
+            self._rooms.leave(seat, self._tasks)

@@ -10,7 +10,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from durafold.client import DurableStream, LiveChoice
-from durafold.presence import Room, presence_key
+from durafold.presence import Room, Seat, presence_key
 
 __all__ = ["Rooms"]
 
@@ -23,6 +23,7 @@ class Rooms:
 
     Attributes:
         client: who is there.
+        new_id: names those who are there apart.
         open_stream: gives the stream of a key.
         live: how to wait for new data.
         report: is given what goes wrong.
@@ -31,14 +32,15 @@ class Rooms:
     """
 
     client: str
+    new_id: Callable[[], str]
     open_stream: Callable[[str], DurableStream]
     live: LiveChoice
     report: Callable[[Exception], None]
     leave_timeout_s: float
     entered: dict[str, Room[Any]] = field(default_factory=dict)
 
-    def enter(self, name: str, model: type[M], ttl_s: float, tasks: TaskGroup) -> Room[M]:
-        """The room of a name, for one more user.
+    def enter(self, name: str, model: type[M], ttl_s: float, tasks: TaskGroup, *, apart: bool) -> Seat[M]:
+        """A seat in the room of a name.
 
         Raises:
             ConfigurationError: an argument cannot work, or the room is in use with another type or `ttl_s`.
@@ -48,13 +50,13 @@ class Rooms:
             room = self.entered[name] = self._new(name, model, ttl_s)
             tasks.start_soon(room.run, name=f"durafold presence {name}")
         room.require_same(model, ttl_s)
-        room.users += 1
-        return room
+        return room.seat(apart=apart)
 
-    def leave(self, room: Room[Any], tasks: TaskGroup) -> None:
-        """A user has gone: after the last, the others are told."""
-        room.users -= 1
-        if not room.users:
+    def leave(self, seat: Seat[Any], tasks: TaskGroup) -> None:
+        """A seat is given up: after the last, the others are told."""
+        room = seat.room
+        room.leave_seat(seat)
+        if room.is_empty:
             del self.entered[room.room]
             tasks.start_soon(self._retire, room)
 
@@ -74,6 +76,7 @@ class Rooms:
             self.open_stream(presence_key(name)),
             model,
             client=self.client,
+            new_id=self.new_id,
             ttl_s=ttl_s,
             live=self.live,
             report=self.report,

@@ -1,25 +1,11 @@
-"""Presence: who else is here, and what each shows, such as a cursor, a name, or "is typing".
-
-Unlike state, presence is not kept: who joins asks, everybody who shows something answers, and who is not
-heard of for `ttl_s` is gone. The stream `<room>/__presence__` only carries it. Nobody reads its past, so its
-server may drop that: it is created with a time-to-live, and with a retention for servers that know it.
-
-Messages of that stream, for programs in other languages::
-
-    {"type": "here", "payload": <what I show>, "meta": {"client": "ann-17"}}     again every third of ttl_s
-    {"type": "gone", "meta": {"client": "ann-17"}}
-    {"type": "who",  "meta": {"client": "ann-17"}}                               please say `here`
-
-Everything that is received counts from the moment it is received, so clocks need not agree. `Roster` holds
-these rules, without I/O; `Room` is one client's connection to a room, `Presence` what users hold of it.
-"""
+"""`Room`: a process's connection to a room. `Seat`: a person's place in it. `Presence`: what users hold."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import anyio
 from pydantic import ValidationError
@@ -38,11 +24,14 @@ from durafold.errors import (
     TooManyRequests,
     TransportError,
 )
+from durafold.presence.messages import GONE, HERE, WHO, sender_of
+from durafold.presence.roster import Roster
+from durafold.presence.voices import Voices
 from durafold.state.json_values import NotJson
 from durafold.state.models import Model, UnresolvedModel, model_of
 from durafold.state.outcomes import UnknownAction
 
-__all__ = ["MAX_TTL_S", "RETENTION_BYTES", "Presence", "Room", "Roster", "presence_key"]
+__all__ = ["MAX_TTL_S", "RETENTION_BYTES", "Presence", "Room", "Seat"]
 
 M = TypeVar("M")
 
@@ -58,95 +47,25 @@ _BEATS: Final = 3
 _INTERVAL_S: Final = 0.05
 """The least time between two updates of one client: what is shown in between is replaced by the latest."""
 
-_WHO: Final = "who"
-_HERE: Final = "here"
-_GONE: Final = "gone"
-
-
-def presence_key(room: str) -> str:
-    """Name of the stream that carries the presence of a room.
-
-    Example:
-        >>> presence_key("rooms/7")
-        'rooms/7/__presence__'
-    """
-    return f"{room}/__presence__"
-
-
-class Roster(Generic[M]):
-    """Who is here, as far as one client has heard.
-
-    Example:
-        >>> roster = Roster(ttl_s=10)
-        >>> roster.hear("ann", "reading", now_s=0), roster.hear("ann", "reading", now_s=5)
-        (True, False)
-        >>> roster.forget(now_s=14), dict(roster.people)
-        (False, {'ann': 'reading'})
-        >>> roster.forget(now_s=15), dict(roster.people)
-        (True, {})
-
-    Args:
-        ttl_s: seconds after which somebody who was not heard of is gone.
-
-    Attributes:
-        people: what each client shows; another object after every change.
-    """
-
-    def __init__(self, ttl_s: float) -> None:
-        self.people: Mapping[str, M] = MappingProxyType({})
-        self._ttl_s = ttl_s
-        self._until_s: dict[str, float] = {}
-
-    def hear(self, client: str, shown: M, now_s: float) -> bool:
-        """A client says that it is here, and what it shows. Returns whether that changes anything."""
-        self._until_s[client] = now_s + self._ttl_s
-        if client in self.people and self.people[client] == shown:
-            return False
-        self.people = MappingProxyType({**self.people, client: shown})
-        return True
-
-    def leave(self, client: str) -> bool:
-        """A client says that it leaves. Returns whether it was here."""
-        return self._remove({client})
-
-    def forget(self, now_s: float) -> bool:
-        """Remove those who were not heard of for too long. Returns whether there were any."""
-        return self._remove({client for client, until_s in self._until_s.items() if until_s <= now_s})
-
-    def next_s(self, now_s: float) -> float:
-        """Seconds until `forget` could find somebody."""
-        return max(0.0, min(self._until_s.values(), default=now_s + self._ttl_s) - now_s)
-
-    def _remove(self, clients: set[str]) -> bool:
-        if not clients & self.people.keys():
-            return False
-        self.people = MappingProxyType(
-            {who: shown for who, shown in self.people.items() if who not in clients}
-        )
-        for client in clients:
-            self._until_s.pop(client, None)
-        return True
-
 
 class Room(Generic[M]):
-    """One client in a room: listens, says what it shows, and forgets ghosts. Made by `Provider.presence`.
+    """One process in a room: listens, says what its people show, and forgets ghosts.
+
+    Made by `Provider.presence`.
 
     Args:
         room: its name.
         stream: what carries it.
-        model: type of what clients show.
-        client: the id of this one.
+        model: type of what people show.
+        client: the id of this process; its people's ids are this one, or begin with it and a dot.
+        new_id: makes an id for one more person.
         ttl_s: see `Provider.presence`.
         live: how to wait for new data.
         report: is given errors that nobody awaits.
 
     Attributes:
         room: as given.
-        users: how many handles there are; counted by the provider.
-        me: what this client shows; None if nothing.
-        listeners: who is told of changes.
         error: why the server does not serve the room, while it does not.
-        version: grows with every change of `view`.
         has_ended: whether it was left.
 
     Raises:
@@ -160,27 +79,25 @@ class Room(Generic[M]):
         model: type[M],
         *,
         client: str,
+        new_id: Callable[[], str],
         ttl_s: float,
         live: LiveChoice,
         report: Callable[[Exception], None],
     ) -> None:
         self.room = room
-        self.users = 0
-        self.me: M | None = None
-        self.listeners = Listeners(report)
         self.error: Exception | None = None
-        self.version = 0
         self.has_ended = False
         self._stream = stream
         self._declared = (model, _checked_ttl(ttl_s))
         self._codec = _codec(model)
         self._client = client
+        self._new_id = new_id
         self._ttl_s = ttl_s
         self._live: LiveChoice = live
         self._report = report
+        self._seats: dict[str, Seat[M]] = {}
         self._roster: Roster[M] = Roster(ttl_s)
-        self._shown: Any = None
-        self._asks = False
+        self._voices: Voices[M] = Voices(client)
         self._attempts = 0
         self._reading: ReadStatus = "connecting"
         self._due = anyio.Event()
@@ -188,41 +105,32 @@ class Room(Generic[M]):
         self._turn = anyio.Lock()
         self._scope = anyio.CancelScope()
 
-    # ---- for readers ----
+    # ---- seats ----
 
     @property
-    def view(self) -> Mapping[str, M]:
-        """What the others show, by client id."""
-        return self._roster.people
+    def is_empty(self) -> bool:
+        """Whether nobody of this process uses it."""
+        return not self._seats
 
-    @property
-    def offset(self) -> Offset | None:
-        """None: where its stream is says nothing about who is here."""
-        return None
+    def seat(self, *, apart: bool) -> Seat[M]:
+        """One more use of this process's own seat; or a seat of its own for one more person."""
+        who = self._new_id() if apart else self._client
+        seat = self._seats.get(who)
+        if seat is None:
+            seat = self._seats[who] = Seat(self, who, Listeners(self._report))
+        seat.users += 1
+        return seat
 
-    @property
-    def status(self) -> Status:
-        """How its stream is doing."""
-        if self.has_ended:
-            return "closed"
-        if self.error is not None:
-            return "failed"
-        if not self._joined.is_set():
-            return "connecting"
-        return "reconnecting" if self._reading in ("connecting", "reconnecting") else "live"
-
-    async def ready(self) -> None:
-        """Wait until the room was joined, and the others asked.
-
-        Raises:
-            DurafoldError: the server refuses to serve it.
-            ProviderClosed: it was left before.
-        """
-        while not self._joined.is_set():
-            if self.error is not None:
-                raise self.error
-            self._require_open()
-            await self.listeners.changed()
+    def leave_seat(self, seat: Seat[M]) -> None:
+        """One use less; with the last, who sat there leaves, which the others are told soon."""
+        seat.users -= 1
+        if seat.users:
+            return
+        self._seats.pop(seat.who, None)
+        if self._voices.leave(seat.who):
+            self._due.set()
+            self._announce(value=True, progress=False)
+        seat.end()
 
     def require_same(self, model: type[Any], ttl_s: float) -> None:
         """Check that somebody else in this process means the same room.
@@ -236,20 +144,46 @@ class Room(Generic[M]):
                 hint="Use one type and one ttl_s for a room",
             )
 
-    def show(self, value: M) -> None:
-        """Say soon what this client shows from now on; see `Presence.set`."""
-        self._require_open()
+    # ---- for seats ----
+
+    @property
+    def joined(self) -> bool:
+        """Whether the others were asked."""
+        return self._joined.is_set()
+
+    @property
+    def status(self) -> Status:
+        """How its stream is doing."""
+        if self.has_ended:
+            return "closed"
+        if self.error is not None:
+            return "failed"
+        if not self.joined:
+            return "connecting"
+        return "reconnecting" if self._reading in ("connecting", "reconnecting") else "live"
+
+    def shown_by(self, who: str) -> M | None:
+        """What somebody of this process shows."""
+        return self._voices.people.get(who)
+
+    def others_than(self, who: str) -> Mapping[str, M]:
+        """What everybody else shows, in this process and elsewhere."""
+        if not self._voices.people.keys() - {who}:
+            return self._roster.people
+        everybody = {**self._roster.people, **self._voices.people}
+        everybody.pop(who, None)
+        return MappingProxyType(everybody)
+
+    def show(self, seat: Seat[M], value: M) -> None:
+        """Say soon what somebody shows from now on; see `Presence.set`."""
         try:
             shown = self._codec.dump(value)
         except NotJson as exc:
             raise InvalidAction(f"Nothing was shown: {exc}", stream=self.room) from exc
-        self.me, self._shown = value, shown
+        self._voices.show(seat.who, value, shown)
         self._due.set()
-        self.listeners.notify(value=False)
-
-    def _require_open(self) -> None:
-        if self.has_ended:
-            raise ProviderClosed(f"The room {self.room!r} was left", hint="Open its presence again")
+        for other in tuple(self._seats.values()):
+            other.announce(value=other is not seat)
 
     # ---- life ----
 
@@ -265,12 +199,14 @@ class Room(Generic[M]):
             self.stop()
 
     async def leave(self) -> None:
-        """Say that this client leaves, and stop. Where the server cannot be told, `ttl_s` does it."""
+        """Say that everybody of this process leaves, and stop. Where the server is away, `ttl_s` does it."""
         try:
             async with self._turn:
-                was_here, self._shown = self._shown is not None and self._joined.is_set(), None
-                if was_here:
-                    await self._stream.append(self._message(_GONE))
+                for who in tuple(self._voices.people):
+                    self._voices.leave(who)
+                leaving = [message for message in self._voices.take() if message["type"] == GONE]
+                if leaving and self.joined:
+                    await self._stream.append_many(leaving)
         except DurafoldError:
             pass
         finally:
@@ -281,7 +217,7 @@ class Room(Generic[M]):
         if not self.has_ended:
             self.has_ended = True
             self._scope.cancel()
-            self.listeners.notify(value=False)
+            self._announce(value=False, progress=True)
 
     # ---- listening ----
 
@@ -308,30 +244,34 @@ class Room(Generic[M]):
             info = await self._stream.create(ttl_s=MAX_TTL_S, retention_bytes=RETENTION_BYTES)
         except StreamConflict:  # made by another version, with a time-to-live of its own
             info = await self._stream.head()
-        self._asks = True
+        self._voices.ask()
+        self._voices.repeat()
+        self._due.set()
         return info.next_offset
 
     def _take(self, page: Page) -> None:
         changes = [self._hear(message) for message in page.json()]
         self._attempts, self.error = 0, None
-        is_new = not self._joined.is_set()
+        is_new = not self.joined
         if is_new:
             self._joined.set()
-        if self._asks:
-            self._due.set()
         self._announce(value=any(changes), progress=is_new)
 
     def _hear(self, message: Any) -> bool:
         """Heed one message; returns whether it changes who is here."""
-        client = _sender(message)
-        if client is None or client == self._client:
+        client = sender_of(message)
+        if client is None or self._is_ours(client):
             return False
         kind = message.get("type")
-        if kind == _HERE:
+        if kind == HERE:
             return self._hear_here(client, message.get("payload"))
-        if kind == _WHO and self._shown is not None:
+        if kind == WHO and self._voices.people:
+            self._voices.repeat()
             self._due.set()
-        return kind == _GONE and self._roster.leave(client)
+        return kind == GONE and self._roster.leave(client)
+
+    def _is_ours(self, client: str) -> bool:
+        return client == self._client or client.startswith(f"{self._client}.")
 
     def _hear_here(self, client: str, payload: Any) -> bool:
         try:
@@ -342,7 +282,7 @@ class Room(Generic[M]):
 
     def _status_changed(self, status: ReadStatus) -> None:
         self._reading = status
-        self.listeners.notify(value=False)
+        self._announce(value=False, progress=True)
 
     def _note(self, error: DurafoldError) -> None:
         """A refusal is a failure; that the stream has expired, or no way leads to it, is not."""
@@ -352,12 +292,12 @@ class Room(Generic[M]):
             is_news, self.error = self.error is None, error
             if is_news:
                 self._report(error)
-        self.listeners.notify(value=False)
+        self._announce(value=False, progress=True)
 
     def _announce(self, *, value: bool, progress: bool) -> None:
-        self.version += value
         if value or progress:
-            self.listeners.notify(value=value)
+            for seat in tuple(self._seats.values()):
+                seat.announce(value=value)
 
     async def _forget_ghosts(self) -> None:
         while True:
@@ -367,34 +307,117 @@ class Room(Generic[M]):
     # ---- speaking ----
 
     async def _speak(self) -> None:
-        """Say what is due, the latest only, and from time to time that this client is still here."""
+        """Say what is due, the latest only, and from time to time that everybody is still here."""
+        beat_s = self._ttl_s / _BEATS
+        next_beat_s = anyio.current_time() + beat_s
         while True:
             await self._joined.wait()
-            with anyio.move_on_after(self._ttl_s / _BEATS):
+            with anyio.CancelScope(deadline=next_beat_s):
                 await self._due.wait()
+            if anyio.current_time() >= next_beat_s:
+                self._voices.repeat()
+                next_beat_s = anyio.current_time() + beat_s
             self._due = anyio.Event()
             try:
                 await self._say()
             except DurafoldError:
                 self._due.set()
-                await anyio.sleep(min(self._delay_s(), self._ttl_s / _BEATS))
-            await anyio.sleep(min(_INTERVAL_S, self._ttl_s / _BEATS))
+                await anyio.sleep(min(self._delay_s(), beat_s))
+            await anyio.sleep(min(_INTERVAL_S, beat_s))
 
     async def _say(self) -> None:
         async with self._turn:
-            messages = [self._message(_WHO)] if self._asks else []
-            if self._shown is not None:
-                messages.append({**self._message(_HERE), "payload": self._shown})
-            if messages:
+            if not (messages := self._voices.take()):
+                return
+            try:
                 await self._stream.append_many(messages)
-            self._asks = False
-
-    def _message(self, kind: Literal["who", "here", "gone"]) -> dict[str, Any]:
-        return {"type": kind, "meta": {"client": self._client}}
+            except DurafoldError:
+                self._voices.put_back(messages)
+                raise
 
     def _delay_s(self) -> float:
         self._attempts += 1
         return self._stream.settings.backoff.delay_s(self._attempts - 1, random.random())  # noqa: S311 - jitter
+
+
+class Seat(Generic[M]):
+    """One person's place in a room; for readers, the source of who the others are.
+
+    Attributes:
+        room: where it is.
+        who: the id that the person has for others.
+        listeners: who is told of changes.
+        users: how many handles of it there are.
+        version: grows with every change of `view`.
+    """
+
+    def __init__(self, room: Room[M], who: str, listeners: Listeners) -> None:
+        self.room = room
+        self.who = who
+        self.listeners = listeners
+        self.users = 0
+        self.version = 0
+        self._is_left = False
+        self._seen: tuple[int, Mapping[str, M]] = (-1, MappingProxyType({}))
+
+    @property
+    def view(self) -> Mapping[str, M]:
+        """What the others show, by their ids; the same object until it changes."""
+        if self._seen[0] != self.version:
+            self._seen = (self.version, self.room.others_than(self.who))
+        return self._seen[1]
+
+    @property
+    def offset(self) -> Offset | None:
+        """None: where its stream is says nothing about who is here."""
+        return None
+
+    @property
+    def status(self) -> Status:
+        """How the room is doing; closed once this seat was left."""
+        return "closed" if self.has_ended else self.room.status
+
+    @property
+    def error(self) -> Exception | None:
+        """Why the server does not serve the room, while it does not."""
+        return self.room.error
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was left."""
+        return self._is_left or self.room.has_ended
+
+    async def ready(self) -> None:
+        """Wait until the room was joined, and the others asked.
+
+        Raises:
+            DurafoldError: the server refuses to serve it.
+            ProviderClosed: it was left before.
+        """
+        while not self.room.joined:
+            if self.error is not None:
+                raise self.error
+            self.require_open()
+            await self.listeners.changed()
+
+    def require_open(self) -> None:
+        """Check that it was not left.
+
+        Raises:
+            ProviderClosed: it was.
+        """
+        if self.has_ended:
+            raise ProviderClosed(f"The room {self.room.room!r} was left", hint="Open its presence again")
+
+    def announce(self, *, value: bool) -> None:
+        """Tell those who listen of a change."""
+        self.version += value
+        self.listeners.notify(value=value)
+
+    def end(self) -> None:
+        """It was left."""
+        self._is_left = True
+        self.listeners.notify(value=False)
 
 
 class Presence(Reading[Mapping[str, M]], Generic[M]):
@@ -404,19 +427,19 @@ class Presence(Reading[Mapping[str, M]], Generic[M]):
     lost its connection, vanishes after `ttl_s`.
     """
 
-    def __init__(self, room: Room[M], release: Callable[[], None]) -> None:
-        super().__init__(room.room, room, release)
-        self._room = room
+    def __init__(self, seat: Seat[M], release: Callable[[], None]) -> None:
+        super().__init__(seat.room.room, seat, release)
+        self._seat = seat
 
     @property
     def others(self) -> Mapping[str, M]:
         """What the others show, by client id; the same as `value`."""
-        return self._room.view
+        return self._seat.view
 
     @property
     def me(self) -> M | None:
         """What this client shows; None before `set`, when it only looks on."""
-        return self._room.me
+        return self._seat.room.shown_by(self._seat.who)
 
     def set(self, value: M) -> None:
         """Show something to the others from now on.
@@ -431,13 +454,8 @@ class Presence(Reading[Mapping[str, M]], Generic[M]):
             InvalidAction: it does not match the type, or has no JSON form.
             ProviderClosed: the room was left.
         """
-        self._room.show(value)
-
-
-def _sender(message: Any) -> str | None:
-    meta = message.get("meta") if isinstance(message, dict) else None
-    client = meta.get("client") if isinstance(meta, dict) else None
-    return client if isinstance(client, str) else None
+        self._seat.require_open()
+        self._seat.room.show(self._seat, value)
 
 
 def _checked_ttl(ttl_s: float) -> float:
