@@ -18,8 +18,10 @@ import reflex as rx
 from durafold.errors import ConfigurationError
 from durafold.provider import Provider
 from durafold.reflex import hub as hub_module
-from durafold.reflex.hub import Hub, StreamSpec
+from durafold.reflex import tabs as tabs_module
+from durafold.reflex.hub import Hub
 from durafold.reflex.last_states import LastStates
+from durafold.reflex.specs import RoomSpec, StreamSpec
 from durafold.state.models import PLAIN
 from durafold.state.snapshot import Snapshot
 
@@ -361,6 +363,106 @@ async def test_an_address_that_names_no_room_opens_none(running: Running, room: 
             rooms.hub.handle("rooms/[room]", {"room": room})
 
     assert rooms.handles == {}
+
+
+@dataclass
+class FakeSeat(FakeHandle):
+    """A tab's place in a room."""
+
+    shown: str | None = None
+
+    def set(self, value: str) -> None:
+        self.shown = value
+
+
+class Stage:
+    """A hub with one room, whose watching handle and seats are at hand."""
+
+    def __init__(self) -> None:
+        self.watched = FakeHandle()
+        self.seats: list[FakeSeat] = []
+        self.hub = Hub()
+        self.hub.declare(RoomSpec("stage/[act]", lambda *_: cast("Any", self.watched), (), self._join))
+
+    def sit(self, tab: str, act: str = "1") -> FakeSeat:
+        seat: Any = self.hub.sit("stage/[act]", tab, {"act": act}, lambda seat: seat.set(tab))
+        return cast("FakeSeat", seat)
+
+    def _join(self, *_: Any) -> Any:
+        self.seats.append(FakeSeat())
+        return self.seats[-1]
+
+
+async def test_every_tab_has_one_seat_in_a_room_and_shows_something_at_once(running: Running) -> None:
+    stage, app = Stage(), FakeApp()
+    app.connect("a", "b")
+
+    async with running(stage.hub, app):
+        assert stage.sit("a") is stage.sit("a")
+        assert stage.sit("b") is not stage.sit("a")
+
+    assert [seat.shown for seat in stage.seats] == ["a", "b"]
+
+
+async def test_a_tab_that_moves_to_another_room_leaves_the_first(running: Running) -> None:
+    stage, app = Stage(), FakeApp()
+    app.connect("a")
+
+    async with running(stage.hub, app):
+        first = stage.sit("a", "1")
+        second = stage.sit("a", "2")
+
+        assert (first.closed, second.closed) == (True, False)
+        stage.hub.read("stage/[act]", "a", {})
+        assert second.closed
+
+
+async def test_a_tab_without_a_socket_for_a_moment_keeps_its_seat(running: Running) -> None:
+    stage, app = Stage(), FakeApp()
+    app.connect("a")
+
+    async with running(stage.hub, app):
+        seat = stage.sit("a")
+        app.token_to_sid.clear()
+        await stage.hub.sweep()
+        app.connect("a")
+        await stage.hub.sweep()
+
+        assert stage.sit("a") is seat
+        assert not seat.closed
+
+
+async def test_a_tab_without_a_socket_for_longer_has_left(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tabs_module, "LEAVE_AFTER_S", 0.01)
+    monkeypatch.setattr(hub_module, "SEATS_INTERVAL_S", 0.005)
+    stage, app = Stage(), FakeApp()
+    app.connect("a")
+
+    async with running(stage.hub, app):
+        seat = stage.sit("a")
+        app.token_to_sid.clear()
+        await until(lambda: seat.closed)
+
+        assert stage.hub.tabs == frozenset()
+
+
+async def test_many_changes_in_a_room_cost_its_tabs_two_refreshes(running: Running) -> None:
+    stage, app = Stage(), FakeApp()
+    app.connect("a")
+
+    async with running(stage.hub, app):
+        stage.sit("a")
+        stage.watched.change(1)
+        await until(lambda: app.refreshed == ["a"])
+        stage.watched.change(2)
+        stage.watched.change(3)
+        stage.watched.change(4)
+        await settle()
+        await until(lambda: len(app.refreshed) > 1)
+
+    assert app.refreshed == ["a", "a"]
 
 
 def test_a_key_declared_twice_alike_is_one_stream() -> None:

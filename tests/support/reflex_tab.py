@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Final, Self
@@ -27,12 +27,13 @@ _PATIENCE_S: Final = 30.0
 
 
 class ReflexTab:
-    """A tab that looks at the page `/` of an app; a context manager.
+    """A tab that looks at a page of an app; a context manager.
 
     Args:
         app_url: such as `http://127.0.0.1:40123`.
         module: module whose state classes the tab watches, such as `reflex_demo.reflex_demo`.
         token: the tab's session token, which a real tab keeps through reloads; a new one by default.
+        query: what the address of the page says: `{"room": "red"}` for `/rooms/red`.
 
     Attributes:
         shown: the value of every var by `Class.var`, as the page would show it.
@@ -40,13 +41,16 @@ class ReflexTab:
         toasts: the messages that popped up, as the scripts that show them.
     """
 
-    def __init__(self, app_url: str, module: str, *, token: str | None = None) -> None:
+    def __init__(
+        self, app_url: str, module: str, *, token: str | None = None, query: Mapping[str, Any] | None = None
+    ) -> None:
         self.token = token or str(uuid.uuid4())
         self.shown: dict[str, Any] = {}
         self.updates: list[dict[str, Any]] = []
         self.toasts: list[str] = []
         self._app_url = app_url
         self._module = module
+        self._query = query or {}
 
     def __enter__(self) -> Self:
         address = self._app_url.replace("http", "ws", 1)
@@ -70,6 +74,12 @@ class ReflexTab:
         *classes, event = handler.split(".")
         name = ".".join([_ROOT, *map(self._full_name, classes), event])
         packet = ["event", self._event(name, payload)]
+        self._socket.send(f"42{_NAMESPACE},{json.dumps(packet)}")
+
+    def go(self, query: Mapping[str, Any]) -> None:
+        """Move to another page of the app, as a link in it does."""
+        self._query = query
+        packet = ["event", self._event(f"{_ROOT}.hydrate_and_load", {})]
         self._socket.send(f"42{_NAMESPACE},{json.dumps(packet)}")
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
@@ -108,7 +118,7 @@ class ReflexTab:
         return "".join(word.capitalize() for word in state.rpartition("____")[2].split("_"))
 
     def _event(self, name: str, payload: dict[str, Any]) -> dict[str, Any]:
-        router = {"pathname": "/", "query": {}, "asPath": "/"}
+        router = {"pathname": "/", "query": self._query, "asPath": "/"}
         return {"name": name, "payload": payload, "router_data": router, "token": self.token}
 
 

@@ -17,9 +17,19 @@ a room, `Seat` one person's place in it, `Presence` what users hold of that.
 
 from __future__ import annotations
 
-from durafold.presence.messages import presence_key
+from durafold.presence.messages import presence_key, room_of
 from durafold.presence.room import MAX_TTL_S, RETENTION_BYTES, Presence, Room, Seat
 from durafold.presence.roster import Roster
 from durafold.presence.voices import Voices
 
-__all__ = ["MAX_TTL_S", "RETENTION_BYTES", "Presence", "Room", "Roster", "Seat", "Voices", "presence_key"]
+__all__ = [
+    "MAX_TTL_S",
+    "RETENTION_BYTES",
+    "Presence",
+    "Room",
+    "Roster",
+    "Seat",
+    "Voices",
+    "presence_key",
+    "room_of",
+]

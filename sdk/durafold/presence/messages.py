@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, TypeAlias
 
-__all__ = ["GONE", "HERE", "WHO", "Message", "gone", "here", "presence_key", "sender_of", "who"]
+__all__ = ["GONE", "HERE", "WHO", "Message", "gone", "here", "presence_key", "room_of", "sender_of", "who"]
 
 Message: TypeAlias = dict[str, Any]
 
@@ -21,6 +21,16 @@ def presence_key(room: str) -> str:
         'rooms/7/__presence__'
     """
     return f"{room}/__presence__"
+
+
+def room_of(key: str) -> str:
+    """The room whose presence a stream carries.
+
+    Example:
+        >>> room_of("rooms/7/__presence__")
+        'rooms/7'
+    """
+    return key.removesuffix("/__presence__")
 
 
 def who(client: str) -> Message:

@@ -22,6 +22,9 @@ Both functions return an `rx.State` class with these vars:
 A key may have parameters, which the address of the page fills in: with `use_server_state("", "rooms/[room]")`
 and the route `/rooms/[room]`, every room has a stream of its own, opened while somebody looks at it.
 
+`use_presence("rooms/[room]", Person)` returns such a class too, for who else looks at a page: the vars
+`others`, `count` and `me`, and the events `show` and `update`.
+
 A subclass can add computed vars over them (`@rx.var(cache=False)`, reading `self.value`); for these there is
 also `self.confirmed`, the state without unconfirmed changes. Every state class of an app is sent to every
 page, so a large state is better served by a computed var that picks what the page shows.
@@ -31,6 +34,7 @@ from __future__ import annotations
 
 from durafold.reflex.app import mount
 from durafold.reflex.embed import embed_server
+from durafold.reflex.presence import use_presence
 from durafold.reflex.states import use_server_reducer, use_server_state
 
-__all__ = ["embed_server", "mount", "use_server_reducer", "use_server_state"]
+__all__ = ["embed_server", "mount", "use_presence", "use_server_reducer", "use_server_state"]

@@ -52,3 +52,13 @@ class ServerReducerClass(SharedClass[_T]):
     def undo(cls) -> EventCallback[()]: ...
     @classmethod
     def redo(cls) -> EventCallback[()]: ...
+
+class PresenceClass(rx.State, Generic[_T]):
+    others = Shared[list[_T]]()
+    count = Shared[int]()
+    me = Shared[_T]()
+    status = Shared[str]()
+    @classmethod
+    def show(cls, value: _T | dict[str, Any] | Var[Any]) -> EventCallback[()]: ...
+    @classmethod
+    def update(cls, changes: dict[str, Any] | Var[dict[str, Any]]) -> EventCallback[()]: ...

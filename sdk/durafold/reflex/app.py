@@ -12,8 +12,8 @@ import reflex as rx
 
 from durafold.provider import Provider
 from durafold.reflex._internals import require_supported_reflex
+from durafold.reflex.classes import HUB
 from durafold.reflex.last_states import LastStates
-from durafold.reflex.states import HUB
 
 __all__ = ["DEFAULT_CACHE_DIR", "DEFAULT_STREAM_URL", "mount"]
 

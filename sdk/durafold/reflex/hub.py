@@ -1,139 +1,109 @@
 """One process, one engine per stream, any number of browser tabs.
 
-The hub opens the streams when the app starts, hands out their current state, and tells each connected tab to
-refresh when one that it looks at changed. Nothing here opens anything at import: in production Reflex imports
-the app once and forks its worker from that process.
+The hub opens what is declared when the app starts, hands out its current state, and tells each connected tab
+to refresh when something that it looks at changed. Nothing here opens anything at import: in production
+Reflex imports the app once and forks its worker from that process.
 
-A stream whose key has parameters (`rooms/[room]`) is opened when the first tab looks at it, and closed some
-time after the last one has left.
+What has parameters in its key (`rooms/[room]`) is opened when the first tab looks at it, and closed some time
+after the last one has left.
 
-Reflex does not say when a tab goes away, and need not: a tab that comes back always hydrates first, which
-reads the vars and so joins again (`Hub.read`). Tabs without a socket are therefore simply forgotten: at the
-next change, whenever another tab joins, and by a sweep now and then.
+People in rooms change all the time, as when they move a mouse. Tabs hear of a stream at once and of a room
+from time to time, so that a crowd takes a part of a processor and not all of it.
 """
 
 from __future__ import annotations
 
-import logging
-import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import anyio
 import anyio.to_thread
 import reflex as rx
 from anyio.abc import TaskGroup
 
-from durafold.engine import Handle
+from durafold.engine import Handle, Reading
 from durafold.errors import ConfigurationError
 from durafold.hydrate import HydrationBoundary
+from durafold.presence import Presence
 from durafold.provider import Provider
-from durafold.reflex import _internals
 from durafold.reflex.last_states import LastStates
-from durafold.state.models import Model
+from durafold.reflex.specs import RoomSpec, Spec, StreamSpec
+from durafold.reflex.tabs import Tabs
 
-__all__ = ["Hub", "StreamSpec"]
-
-logger = logging.getLogger("durafold.reflex")
+__all__ = ["Hub"]
 
 SAVE_INTERVAL_S: Final = 1.0
 """How far the last states on disk may be behind what pages show."""
 
 SWEEP_INTERVAL_S: Final = 30.0
-"""How often gone tabs are looked for. A stream with parameters outlives its last tab by up to twice this."""
+"""How often gone tabs are looked for. What has parameters outlives its last tab by up to twice this."""
 
-_PARAMETER: Final = re.compile(r"\[(\w+)\]")
+SEATS_INTERVAL_S: Final = 0.5
+"""How often gone tabs are looked for among those that others see."""
 
+ROOM_INTERVAL_S: Final = 0.05
+"""The least time between two refreshes of a tab because of the people in a room."""
 
-@dataclass(frozen=True)
-class StreamSpec:
-    """A stream declared at import time, or one for each value of its parameters.
-
-    Attributes:
-        key: path of the stream below the server's URL. `[room]` in it stands for what the address of a tab's
-            page has for `room`.
-        initial: state before the first action, and what pages show until the app runs.
-        model: how states travel as JSON.
-        open: makes the handle of a key once there is a provider.
-        identity: what makes two declarations of one key the same.
-    """
-
-    key: str
-    initial: Any
-    model: Model
-    open: Callable[[Provider, str], Handle[Any]]
-    identity: tuple[object, ...]
-
-    @cached_property
-    def parameters(self) -> tuple[str, ...]:
-        """Names of the parameters in the key."""
-        return tuple(_PARAMETER.findall(self.key))
-
-    def key_for(self, values: Mapping[str, object]) -> str | None:
-        """The key of the stream that a page with these parameters looks at; None if it looks at none.
-
-        The values come from a browser, so they may be anything. What is no single segment of a path names no
-        stream, lest it reach outside of the key's own place.
-        """
-        if not all(_is_segment(values.get(name)) for name in self.parameters):
-            return None
-        return _PARAMETER.sub(lambda found: str(values[found[1]]), self.key)
-
-
-@dataclass(slots=True)
-class _Tab:
-    """A connected tab. A change makes it stale, and one refresh serves all changes before it.
-
-    Attributes:
-        looks_at: the key that it last read, for every declaration.
-    """
-
-    token: str
-    looks_at: dict[str, str] = field(default_factory=dict)
-    is_stale: bool = False
-    is_refreshing: bool = False
+ROOM_INTERVAL_PER_TAB_S: Final = 0.004
+"""The same for each of many tabs: twice what refreshing one takes, so rooms take half a processor at most."""
 
 
 @dataclass(slots=True)
 class _Open:
-    """A stream that is open."""
+    """Something declared that is open.
 
-    handle: Handle[Any]
-    spec: StreamSpec
+    Attributes:
+        was_idle: nobody looked at it when it was last checked.
+        is_news: tabs have not heard of its last change.
+        is_telling: its changes are being told from time to time.
+    """
+
+    reading: Reading[Any]
+    spec: Spec
     unsubscribe: Callable[[], None]
     was_idle: bool = False
+    is_news: bool = False
+    is_telling: bool = False
+
+    @property
+    def stream(self) -> Handle[Any] | None:
+        """The handle of a stream, if it is one."""
+        return cast("Handle[Any]", self.reading) if isinstance(self.spec, StreamSpec) else None
+
+    @property
+    def is_unsent(self) -> bool:
+        """Whether something that was done with it is not confirmed yet."""
+        return self.stream is not None and bool(self.stream.pending)
 
     def close(self) -> None:
         self.unsubscribe()
-        self.handle.close()
+        self.reading.close()
 
 
 @dataclass(slots=True)
 class _Running:
     """What there is only while the app runs."""
 
-    app: rx.App
     tasks: TaskGroup
+    tabs: Tabs
     provider: Provider
     last_states: LastStates
-    streams: dict[str, _Open] = field(default_factory=dict)
-    tabs: dict[str, _Tab] = field(default_factory=dict)
+    opened: dict[str, _Open] = field(default_factory=dict)
     unsaved: set[str] = field(default_factory=set)
     has_unsaved: anyio.Event = field(default_factory=anyio.Event)
 
 
 class Hub:
-    """The streams of one Reflex app and the tabs that look at them."""
+    """What one Reflex app declares, and the tabs that look at it."""
 
     def __init__(self) -> None:
-        self._specs: dict[str, StreamSpec] = {}
+        self._specs: dict[str, Spec] = {}
         self._running: _Running | None = None
 
-    def declare(self, spec: StreamSpec) -> None:
-        """Register a stream. The same key may be declared again if both declarations agree.
+    def declare(self, spec: Spec) -> None:
+        """Register something declared. The same key may be declared again if both declarations agree.
 
         Raises:
             ConfigurationError: the key was declared with another default or reducer, or the app runs already.
@@ -141,7 +111,7 @@ class Hub:
         if self._running is not None:
             raise ConfigurationError(
                 f"{spec.key!r} was declared while the app runs",
-                hint="Call use_server_state and use_server_reducer at module level",
+                hint="Call use_server_state, use_server_reducer and use_presence at module level",
             )
         if self._specs.setdefault(spec.key, spec).identity != spec.identity:
             raise ConfigurationError(
@@ -152,15 +122,15 @@ class Hub:
     @property
     def tabs(self) -> frozenset[str]:
         """Client tokens of the tabs that are refreshed when something changes."""
-        return frozenset(self._running.tabs) if self._running else frozenset()
+        return self._running.tabs.tokens if self._running else frozenset()
 
     @property
     def keys(self) -> frozenset[str]:
-        """Keys of the streams that are open."""
-        return frozenset(self._running.streams) if self._running else frozenset()
+        """Keys of what is open."""
+        return frozenset(self._running.opened) if self._running else frozenset()
 
-    def handle(self, key: str, parameters: Mapping[str, object] | None = None) -> Handle[Any]:
-        """The open handle of a declared stream.
+    def handle(self, key: str, parameters: Mapping[str, object] | None = None) -> Any:
+        """What is open for a declaration.
 
         Args:
             key: as it was declared.
@@ -168,32 +138,22 @@ class Hub:
 
         Raises:
             ConfigurationError: the app does not run, or was never mounted; or the page's address does not
-                say which stream is meant.
+                say which one is meant.
         """
-        if self._running is None:
-            raise ConfigurationError(
-                f"{key!r} is not open", hint="Call durafold.reflex.mount(app) once, where the app is made"
-            )
-        spec = self._specs[key]
-        actual = spec.key_for(parameters or {})
-        if actual is None:
-            raise ConfigurationError(
-                f"The address of the page does not say which {key!r} is meant",
-                hint=f"Give the page a route with {' and '.join(f'[{name}]' for name in spec.parameters)}",
-            )
-        return _stream(self._running, spec, actual).handle
+        running, spec = self._require_running(key), self._specs[key]
+        return _opened(running, spec, _required_key(spec, parameters)).reading
 
-    def read(self, key: str, tab: str, parameters: Mapping[str, object] | None = None) -> Handle[Any] | None:
-        """The handle for a var to read; from now on the tab that asks is refreshed when it changes.
+    def read(self, key: str, tab: str, parameters: Mapping[str, object] | None = None) -> Any:
+        """What a var reads; from now on the tab that asks is refreshed when it changes.
 
         Args:
-            key: of a declared stream, as it was declared.
+            key: of a declaration, as it was declared.
             tab: client token; empty if nobody asks, as when Reflex sets states up.
             parameters: of the page that the tab shows.
 
         Returns:
             None while no app runs, as when Reflex builds the pages; and for a page whose address does not
-            say which stream is meant.
+            say which one is meant.
         """
         running = self._running
         if running is None:
@@ -201,14 +161,40 @@ class Hub:
         spec = self._specs[key]
         actual = spec.key_for(parameters or {})
         if tab:
-            _look(running, tab, key, actual)
-        if actual is None or (not tab and actual not in running.streams):
+            running.tabs.look(tab, key, actual)
+        if actual is None or (not tab and actual not in running.opened):
             return None
-        return _stream(running, spec, actual).handle
+        return _opened(running, spec, actual).reading
+
+    def sit(
+        self, key: str, tab: str, parameters: Mapping[str, object], show: Callable[[Presence[Any]], None]
+    ) -> Presence[Any]:
+        """The place of a tab in the room that it looks at.
+
+        Args:
+            key: of a declared room, as it was declared.
+            tab: client token.
+            parameters: of the page that the tab shows.
+            show: is called with a place that was taken just now.
+
+        Raises:
+            ConfigurationError: the app does not run, or was never mounted; or the page's address does not
+                say which room is meant.
+        """
+        running, spec = self._require_running(key), self._specs[key]
+        actual = _required_key(spec, parameters)
+        self.read(key, tab, parameters)
+
+        def join() -> Presence[Any]:
+            seat = cast("RoomSpec", spec).join(running.provider, actual)
+            show(seat)
+            return seat
+
+        return running.tabs.seat(tab, key, join)
 
     @asynccontextmanager
     async def run(self, app: rx.App, provider: Provider, last_states: LastStates) -> AsyncIterator[None]:
-        """Keep every declared stream open while the app runs.
+        """Keep everything declared open while the app runs.
 
         Does not wait for the stream server: until it answers, pages show the last or the initial states.
 
@@ -218,28 +204,30 @@ class Hub:
         if self._running is not None:
             raise ConfigurationError("The app is mounted twice", hint="Call durafold.reflex.mount(app) once")
         async with provider:
-            running = _Running(app, anyio.create_task_group(), provider, last_states)
+            tasks = anyio.create_task_group()
+            running = _Running(tasks, Tabs(app, tasks), provider, last_states)
             for spec in self._specs.values():
                 if not spec.parameters:
-                    _stream(running, spec, spec.key)
-            async with running.tasks as tasks:
+                    _opened(running, spec, spec.key)
+            async with tasks:
                 self._running = running
                 tasks.start_soon(_save_now_and_then, running)
+                tasks.start_soon(_watch_seats, running)
                 tasks.start_soon(self._sweep_now_and_then)
                 try:
                     yield
                 finally:
                     self._running = None
                     tasks.cancel_scope.cancel()
-                    for stream in running.streams.values():
-                        stream.unsubscribe()
+                    for opened in running.opened.values():
+                        opened.unsubscribe()
                     with anyio.CancelScope(shield=True):
-                        await _save(running, list(running.streams))
+                        await _save(running, list(running.opened))
 
     async def sweep(self) -> None:
-        """Forget tabs that are gone, and close streams that were idle at the last sweep, too."""
+        """Forget tabs that are gone, and close what was idle at the last sweep, too."""
         if self._running is not None:
-            _forget_gone(self._running)
+            self._running.tabs.forget_gone()
             await _close_idle(self._running)
 
     async def _sweep_now_and_then(self) -> None:
@@ -247,61 +235,64 @@ class Hub:
             await anyio.sleep(SWEEP_INTERVAL_S)
             await self.sweep()
 
-
-def _is_segment(value: object) -> bool:
-    return (
-        isinstance(value, str) and value not in ("", ".", "..") and "/" not in value and value.isprintable()
-    )
-
-
-def _stream(running: _Running, spec: StreamSpec, key: str) -> _Open:
-    """The open stream of a key, opened now if it is not."""
-    stream = running.streams.get(key)
-    if stream is None:
-        with HydrationBoundary(running.last_states.load(key)):
-            handle = spec.open(running.provider, key)
-        unsubscribe = handle.subscribe(lambda: _changed(running, key), progress=True)
-        stream = running.streams[key] = _Open(handle, spec, unsubscribe)
-    return stream
+    def _require_running(self, key: str) -> _Running:
+        if self._running is None:
+            raise ConfigurationError(
+                f"{key!r} is not open", hint="Call durafold.reflex.mount(app) once, where the app is made"
+            )
+        return self._running
 
 
-def _look(running: _Running, token: str, declared: str, actual: str | None) -> None:
-    """Remember what a tab looks at."""
-    tab = running.tabs.get(token)
-    if tab is None:
-        _forget_gone(running)
-        tab = running.tabs[token] = _Tab(token)
+def _required_key(spec: Spec, parameters: Mapping[str, object] | None) -> str:
+    actual = spec.key_for(parameters or {})
     if actual is None:
-        tab.looks_at.pop(declared, None)
-    else:
-        tab.looks_at[declared] = actual
+        raise ConfigurationError(
+            f"The address of the page does not say which {spec.key!r} is meant",
+            hint=f"Give the page a route with {' and '.join(f'[{name}]' for name in spec.parameters)}",
+        )
+    return actual
 
 
-def _changed(running: _Running, key: str) -> None:
-    """A stream changed: tabs that look at it are stale, and those without a refresh under way get one."""
+def _opened(running: _Running, spec: Spec, key: str) -> _Open:
+    """What is open under a key, opened now if it is not."""
+    opened = running.opened.get(key)
+    if opened is None:
+        with HydrationBoundary(running.last_states.load(key)):
+            reading = spec.open(running.provider, key)
+        changed = _room_changed if isinstance(spec, RoomSpec) else _stream_changed
+        unsubscribe = reading.subscribe(lambda: changed(running, key), progress=True)
+        opened = running.opened[key] = _Open(reading, spec, unsubscribe)
+    return opened
+
+
+def _stream_changed(running: _Running, key: str) -> None:
     running.unsaved.add(key)
     running.has_unsaved.set()
-    _forget_gone(running)
-    for tab in running.tabs.values():
-        if key not in tab.looks_at.values():
-            continue
-        tab.is_stale = True
-        if not tab.is_refreshing:
-            tab.is_refreshing = True
-            running.tasks.start_soon(_refresh, running.app, tab)
+    running.tabs.tell(key)
 
 
-async def _refresh(app: rx.App, tab: _Tab) -> None:
-    """Refresh one tab until no change is left. A slow one delays nobody else: each has a task of its own."""
-    try:
-        while tab.is_stale:
-            tab.is_stale = False
-            await _internals.refresh(app, tab.token)
-    except Exception:
-        # It hydrates in full when it returns, so nothing is lost.
-        logger.exception("Could not refresh the tab %s", tab.token)
-    finally:
-        tab.is_refreshing = False
+def _room_changed(running: _Running, key: str) -> None:
+    if (room := running.opened.get(key)) is None:
+        return
+    room.is_news = True
+    if not room.is_telling:
+        room.is_telling = True
+        running.tasks.start_soon(_tell_from_time_to_time, running, key, room)
+
+
+async def _tell_from_time_to_time(running: _Running, key: str, room: _Open) -> None:
+    while room.is_news:
+        room.is_news = False
+        tabs = running.tabs.tell(key)
+        await anyio.sleep(max(ROOM_INTERVAL_S, tabs * ROOM_INTERVAL_PER_TAB_S))
+    room.is_telling = False
+
+
+async def _watch_seats(running: _Running) -> None:
+    while True:
+        await anyio.sleep(SEATS_INTERVAL_S)
+        if running.tabs.have_seats:
+            running.tabs.forget_gone()
 
 
 async def _save_now_and_then(running: _Running) -> None:
@@ -315,30 +306,27 @@ async def _save_now_and_then(running: _Running) -> None:
 
 async def _save(running: _Running, keys: list[str]) -> None:
     for key in keys:
-        if (stream := running.streams.get(key)) is not None:
-            await _save_one(running, key, stream)
+        if (opened := running.opened.get(key)) is not None:
+            await _save_one(running, key, opened)
 
 
-async def _save_one(running: _Running, key: str, stream: _Open) -> None:
-    snapshot, model = stream.handle.snapshot(), stream.spec.model
-    await anyio.to_thread.run_sync(running.last_states.save, key, snapshot, model)
+async def _save_one(running: _Running, key: str, opened: _Open) -> None:
+    """Keep the state of a stream; there is nothing to keep of anything else."""
+    if isinstance(opened.spec, StreamSpec) and opened.stream is not None:
+        snapshot, model = opened.stream.snapshot(), opened.spec.model
+        await anyio.to_thread.run_sync(running.last_states.save, key, snapshot, model)
 
 
 async def _close_idle(running: _Running) -> None:
-    """Close streams that nobody looked at for a whole interval."""
-    wanted = {key for tab in running.tabs.values() for key in tab.looks_at.values()}
-    for key, stream in list(running.streams.items()):
-        is_idle = bool(stream.spec.parameters) and key not in wanted and not stream.handle.pending
-        if is_idle and stream.was_idle:
+    """Close what nobody looked at for a whole interval."""
+    wanted = running.tabs.wanted
+    for key, opened in list(running.opened.items()):
+        is_idle = bool(opened.spec.parameters) and key not in wanted and not opened.is_unsent
+        if is_idle and opened.was_idle:
             # First, so that a tab which comes while it is saved opens it anew, and gets no closed one.
-            del running.streams[key]
+            del running.opened[key]
             try:
-                await _save_one(running, key, stream)
+                await _save_one(running, key, opened)
             finally:
-                stream.close()
-        stream.was_idle = is_idle
-
-
-def _forget_gone(running: _Running) -> None:
-    for token in running.tabs.keys() - _internals.connected_tabs(running.app):
-        del running.tabs[token]
+                opened.close()
+        opened.was_idle = is_idle

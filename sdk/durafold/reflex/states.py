@@ -1,32 +1,34 @@
 """`use_server_state` and `use_server_reducer` for Reflex: a shared stream as an `rx.State` class.
 
-The classes hold no data. Their vars read the hub's current state and are not cached: a cached var would first
-show a returning tab the value it left with. Values a tab already has are not sent again, Reflex sees to that.
-
 Changes are background events, since an ordinary handler keeps its tab's state locked, and the tab's own
 update waiting, until the change is confirmed. Whatever a browser sends is validated before it is dispatched.
 """
 
 from __future__ import annotations
 
-import inspect
-import re
-import types
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import reflex as rx
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import to_json
+from pydantic import TypeAdapter
 from reflex.event import EventSpec
 
 from durafold.engine import Handle, ServerReducer, ServerState
-from durafold.errors import ConfigurationError, DurafoldError, InvalidAction
+from durafold.errors import ConfigurationError
 from durafold.reflex._internals import route_parameters_of, tab_of
-from durafold.reflex.hub import Hub, StreamSpec
+from durafold.reflex.classes import (
+    HUB,
+    Change,
+    outcome,
+    shared_var,
+    state_class,
+    status_of,
+    uncached,
+    validated,
+)
+from durafold.reflex.specs import StreamSpec
 from durafold.state.models import model_of
 from durafold.state.reducer import DeclaredReducer
-from durafold.wire.offsets import START
 
 if TYPE_CHECKING:
     from durafold.reflex._types import (  # pyright: ignore[reportMissingModuleSource] - types only
@@ -34,16 +36,12 @@ if TYPE_CHECKING:
         ServerStateClass,
     )
 
-__all__ = ["HUB", "use_server_reducer", "use_server_state"]
+__all__ = ["use_server_reducer", "use_server_state"]
 
 S = TypeVar("S")
 A = TypeVar("A")
 
-_Change: TypeAlias = Awaitable[object] | None
 _Event: TypeAlias = Callable[..., Awaitable[EventSpec | None]]
-
-HUB: Final = Hub()
-"""The streams of this process's app."""
 
 
 def use_server_state(
@@ -79,10 +77,10 @@ def use_server_state(
     HUB.declare(
         StreamSpec(
             key,
-            initial,
-            model_of(initial, state_type),
             lambda party, actual: party.server_state(initial, actual, state_type=state_type),
             ("state", initial, state_type),
+            initial,
+            model_of(initial, state_type),
         )
     )
     expected = TypeAdapter[Any](var_type)
@@ -91,20 +89,20 @@ def use_server_state(
         return cast("ServerState[Any]", HUB.handle(key, route_parameters_of(state)))
 
     async def set_value(self: Any, value: Any) -> EventSpec | None:
-        return await _outcome(lambda: stream(self).set(_validated(expected, value)))
+        return await outcome(lambda: stream(self).set(validated(expected, value)))
 
     async def increment(self: Any, by: float = 1) -> EventSpec | None:
-        return await _outcome(lambda: stream(self).increment(by))
+        return await outcome(lambda: stream(self).increment(by))
 
     async def toggle(self: Any) -> EventSpec | None:
-        return await _outcome(lambda: stream(self).toggle())
+        return await outcome(lambda: stream(self).toggle())
 
     events: list[_Event] = [set_value]
     if var_type is bool:
         events.append(toggle)
     elif var_type in (int, float):
         events.append(increment)
-    shared = _state_class(name, key, _vars(key, initial, var_type), *events)
+    shared = state_class(name, key, _vars(key, initial, var_type), _background(*events))
     # Reflex keeps the name `set` for a method of its own, though only in class bodies.
     shared.set = shared.set_value
     return cast("type[ServerStateClass[S]]", shared)
@@ -152,12 +150,12 @@ def use_server_reducer(
     HUB.declare(
         StreamSpec(
             key,
-            initial,
-            model_of(initial, state_type),
             lambda party, actual: party.server_reducer(
                 reducer, initial, actual, actions=actions, state_type=state_type
             ),
             ("reducer", reducer, initial, state_type),
+            initial,
+            model_of(initial, state_type),
         )
     )
     expected = TypeAdapter[Any](actions)
@@ -165,28 +163,28 @@ def use_server_reducer(
     def stream(state: rx.State) -> ServerReducer[S, Any]:
         return cast("ServerReducer[S, Any]", HUB.handle(key, route_parameters_of(state)))
 
-    def acting(self: rx.State, change: Callable[[ServerReducer[S, Any]], _Change]) -> _Change:
+    def acting(self: rx.State, change: Callable[[ServerReducer[S, Any]], Change]) -> Change:
         handle = stream(self)
         with handle.acting_for(tab_of(self)):
             return change(handle)
 
     async def dispatch(self: Any, action: dict[str, Any]) -> EventSpec | None:
-        return await _outcome(
-            lambda: acting(self, lambda handle: handle.dispatch(_validated(expected, action)))
+        return await outcome(
+            lambda: acting(self, lambda handle: handle.dispatch(validated(expected, action)))
         )
 
     async def undo(self: Any) -> EventSpec | None:
-        return await _outcome(lambda: acting(self, lambda handle: handle.undo()))
+        return await outcome(lambda: acting(self, lambda handle: handle.undo()))
 
     async def redo(self: Any) -> EventSpec | None:
-        return await _outcome(lambda: acting(self, lambda handle: handle.redo()))
+        return await outcome(lambda: acting(self, lambda handle: handle.redo()))
 
     variables = _vars(key, initial, var_type)
     events: list[_Event] = [dispatch]
     if isinstance(reducer, DeclaredReducer) and reducer.inverse is not None:
         variables |= _undo_vars(key)
         events += [undo, redo]
-    shared = _state_class(name, key, variables, *events)
+    shared = state_class(name, key, variables, _background(*events))
     return cast("type[ServerReducerClass[S]]", shared)
 
 
@@ -202,10 +200,12 @@ def _type_of(initial: Any, state_type: Any, key: str) -> Any:
 def _vars(key: str, initial: Any, var_type: Any) -> dict[str, Any]:
     """The vars of one stream. `confirmed` is for computed vars and not sent to browsers."""
     return {
-        "value": _var("value", key, var_type, initial, lambda handle: handle.value),
-        "confirmed": _var("confirmed", key, var_type, initial, lambda handle: handle.confirmed, backend=True),
-        "status": _var("status", key, str, "connecting", _status),
-        "pending": _var("pending", key, int, 0, lambda handle: handle.pending),
+        "value": shared_var("value", key, var_type, initial, lambda handle: handle.value),
+        "confirmed": shared_var(
+            "confirmed", key, var_type, initial, lambda handle: handle.confirmed, backend=True
+        ),
+        "status": shared_var("status", key, str, "connecting", status_of),
+        "pending": shared_var("pending", key, int, 0, lambda handle: handle.pending),
     }
 
 
@@ -227,75 +227,11 @@ def _undo_vars(key: str) -> dict[str, Any]:
         return can(self, lambda handle: handle.can_redo)
 
     return {
-        "can_undo": rx.var(can_undo, cache=False, initial_value=False),
-        "can_redo": rx.var(can_redo, cache=False, initial_value=False),
+        "can_undo": uncached("can_undo", bool, False, can_undo),
+        "can_redo": uncached("can_redo", bool, False, can_redo),
     }
 
 
-def _var(
-    name: str,
-    key: str,
-    var_type: Any,
-    initial: Any,
-    read: Callable[[Handle[Any]], Any],
-    *,
-    backend: bool = False,
-) -> Any:
-    def getter(self: rx.State) -> Any:
-        handle = HUB.read(key, tab_of(self), route_parameters_of(self))
-        return initial if handle is None else read(handle)
-
-    getter.__name__ = name
-    getter.__annotations__ = {"return": var_type}  # where Reflex looks for the type of the Var
-    return rx.var(getter, cache=False, initial_value=initial, backend=backend)
-
-
-def _status(handle: Handle[Any]) -> str:
-    """To a person, an app that shows the state of its last run is one that lost its connection."""
-    is_from_last_run = handle.status == "connecting" and handle.offset != START
-    return "reconnecting" if is_from_last_run else handle.status
-
-
-def _state_class(
-    name: str | None,
-    key: str,
-    variables: Mapping[str, Any],
-    *events: _Event,
-) -> Any:
-    """A new subclass of `rx.State` that says it comes from the module which called our caller.
-
-    Reflex names states after their modules, and pickles them by reference where Redis keeps them.
-    """
-    frame = inspect.stack(context=0)[2].frame
+def _background(*events: _Event) -> dict[str, Any]:
     as_event: Any = rx.event
-    members = {event.__name__: as_event(event, background=True) for event in events}
-    return types.new_class(
-        name or "".join(word.capitalize() for word in re.split(r"[^0-9A-Za-z]+", key)),
-        (rx.State,),
-        exec_body=lambda body: body.update(variables, **members, __module__=frame.f_globals["__name__"]),
-    )
-
-
-async def _outcome(change: Callable[[], _Change]) -> EventSpec | None:
-    """Make a change and wait until it is confirmed; a toast for the tab if it was refused."""
-    try:
-        if (made := change()) is not None:  # None: there was nothing to undo
-            await made
-    except DurafoldError as error:
-        return _toast(error.message)
-    return None
-
-
-def _toast(message: str) -> EventSpec:
-    shown: EventSpec = rx.toast.error(message)
-    return shown
-
-
-def _validated(expected: TypeAdapter[Any], value: Any) -> Any:
-    """What a browser sent, as a value of the type; read by JSON's rules, since JSON is what it was."""
-    try:
-        return expected.validate_json(to_json(value))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(step) for step in first["loc"][1:])
-        raise InvalidAction(f"{where}: {first['msg']}" if where else first["msg"]) from error
+    return {event.__name__: as_event(event, background=True) for event in events}
