@@ -40,14 +40,18 @@ def _text(page: str) -> str:
 
 @dataclass(frozen=True)
 class Example:
-    """A command line and what the page says it prints; `…` stands for anything."""
+    """A command line and what the page says it prints; `…` stands for anything, as a line for any lines."""
 
     command: str
     printed: str
 
     def is_like(self, printed: str) -> bool:
-        pattern = ".*".join(map(re.escape, self.printed.split("…")))
+        pattern = "".join(map(_line_pattern, self.printed.splitlines(keepends=True)))
         return re.fullmatch(pattern, printed) is not None
+
+
+def _line_pattern(line: str) -> str:
+    return r"(?:.*\n)*" if line == "…\n" else ".*".join(map(re.escape, line.split("…")))
 
 
 def examples(page: str) -> list[Example]:
@@ -69,7 +73,8 @@ class Shell:
         command = command.replace("$?", str(self._last_code))
         fed = subprocess.run(before, shell=True, capture_output=True, check=True).stdout if pipe else b""
         if not command.startswith("durafold "):
-            return subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stdout
+            ended = subprocess.run(command, shell=True, capture_output=True, text=True)
+            return ended.stdout + ended.stderr
         words = subprocess.run(
             f"printf '%s\\0' {command}", shell=True, capture_output=True, text=True, check=True
         )
