@@ -59,6 +59,7 @@ mutation: $(DEV) ## run our conformance suite against good servers and many brok
 
 docs: $(DEV) ## build the documentation as a site in build/docs
 	@$(BIN)/zensical build --clean
+	@cd docs && find . -name '*.md' | tar -cf - -T - | tar -xf - -C ../build/docs  # what llms.txt links to
 
 demo: $(or $(wildcard $(DEV)),$(DEMO)) ## start the demo, and say at which address
 	@$(BIN)/durafold demo

@@ -1,29 +1,40 @@
-"""Every test that the guarantees of shared state name exists."""
+"""Every test that the pages on guarantees and on security name exists."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).parents[2]
-PAGE: Final = ROOT / "docs" / "explanation" / "guarantees-of-state.md"
-NAMED: Final = re.findall(r"`([\w/]+\.py)::(\w+)`", PAGE.read_text())
+import pytest
+
+from support.pages import DOCS
+
+TESTS: Final = DOCS.parent / "tests"
+
+# A page, where its tests are, and how many lines of its tables have to name one.
+GUARANTEES: Final = ("explanation/guarantees-of-state.md", "sdk", r"^\| \w", 15)
+SECURITY: Final = ("explanation/security.md", ".", r"^\| [A-Z][^|]+ \| [^|]+\. \|", 13)
 
 
-def is_there(file: str, test: str) -> bool:
-    return (
-        re.search(rf"^(async )?def {test}\(", (ROOT / "tests/sdk" / file).read_text(), re.MULTILINE)
-        is not None
-    )
+def named_tests(page: str) -> list[tuple[str, str]]:
+    return re.findall(r"`([\w/]+\.py)::(\w+)`", (DOCS / page).read_text())
 
 
-def test_every_test_that_is_named_exists() -> None:
-    assert [f"{file}::{test}" for file, test in NAMED if not is_there(file, test)] == []
+def is_there(file: str, test: str, folder: str) -> bool:
+    text = (TESTS / folder / file).read_text()
+    return re.search(rf"^(async )?def {test}\(", text, re.MULTILINE) is not None
 
 
-def test_every_line_of_the_tables_names_a_test() -> None:
-    lines = [line for line in PAGE.read_text().splitlines() if re.match(r"\| \w", line)]
+@pytest.mark.parametrize(("page", "folder", "line", "count"), [GUARANTEES, SECURITY])
+def test_every_test_that_is_named_exists(page: str, folder: str, line: str, count: int) -> None:
+    named = named_tests(page)
 
-    assert [line for line in lines if ".py::test_" not in line] == []
-    assert len(lines) == 15
+    assert [f"{file}::{test}" for file, test in named if not is_there(file, test, folder)] == []
+
+
+@pytest.mark.parametrize(("page", "folder", "line", "count"), [GUARANTEES, SECURITY])
+def test_every_line_of_the_tables_names_a_test(page: str, folder: str, line: str, count: int) -> None:
+    lines = [text for text in (DOCS / page).read_text().splitlines() if re.match(line, text)]
+
+    assert [text for text in lines if ".py::test_" not in text] == []
+    assert len(lines) == count

@@ -50,3 +50,4 @@ def test_the_site_builds_without_a_complaint() -> None:
     )
 
     assert (built.returncode, "No issues found" in built.stdout + built.stderr) == (0, True), built.stdout
+    assert (ROOT / "build" / "docs" / "llms.txt").is_file()
