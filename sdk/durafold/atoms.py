@@ -135,6 +135,13 @@ def reducer_atom(
 
     Raises:
         ConfigurationError: no stream can have this key.
+
+    Example:
+        >>> def total(state: int, action: int) -> int:
+        ...     return state + action
+        >>> sums = reducer_atom("sums", total, 0)
+        >>> await party.open(sums).dispatch(5)
+        5
     """
     _check(key)
     return ReducerAtom(key, reducer, initial, actions, state_type)

@@ -64,6 +64,15 @@ def use_server_state(default: T, key: str, *, state_type: Any = None) -> tuple[T
     Raises:
         ConfigurationError: there is no provider around the call, or as for `Provider.server_state`.
         ProviderClosed: the provider was closed.
+
+    Example:
+        >>> count, set_count = use_server_state(0, "hook/counter")
+        >>> count
+        0
+        >>> await set_count(lambda n: n + 1)
+        1
+        >>> use_server_state(0, "hook/counter")[0]
+        1
     """
     provider = ambient_provider()
     handle = provider.hook_handles.get(key)
@@ -94,6 +103,14 @@ def use_server_reducer(
     Raises:
         ConfigurationError: there is no provider around the call, or as for `Provider.server_reducer`.
         ProviderClosed: the provider was closed.
+
+    Example:
+        >>> def shopping(items: list[str], action: str) -> list[str]:
+        ...     return [*items, action]
+        >>> initial: list[str] = []
+        >>> items, dispatch = use_server_reducer(shopping, initial, "hook/shopping")
+        >>> await dispatch("milk")
+        ['milk']
     """
     provider = ambient_provider()
     handle = provider.hook_handles.get(key)
@@ -122,6 +139,12 @@ def use_atom(declared: Any) -> Any:
     Raises:
         ConfigurationError: there is no provider around the call, or the key is in use with another meaning.
         ProviderClosed: the provider was closed.
+
+    Example:
+        >>> theme = atom("hook/theme", "light")
+        >>> value, set_value = use_atom(theme)
+        >>> await set_value("dark")
+        'dark'
     """
     if isinstance(declared, ReducerAtom):
         return use_server_reducer(
@@ -149,6 +172,12 @@ def use_value(declared: Openable[Reading[T]]) -> T:
         ConfigurationError: there is no provider around the call.
         ProviderClosed: the provider was closed.
         Exception: whatever computing the value raised.
+
+    Example:
+        >>> settings = atom("hook/settings", {"dark": False})
+        >>> is_dark = select(settings, lambda value: value["dark"])
+        >>> use_value(is_dark)
+        False
     """
     if isinstance(declared, Derived):
         reading = _hook_reading(ambient_provider(), declared)

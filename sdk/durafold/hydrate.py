@@ -62,6 +62,10 @@ class StreamSpec(Generic[S]):
         actions: type of the actions, if it is not the annotation of the reducer's second parameter.
         state_type: type of the state, if it is not that of `initial`.
         use_cache: False: fold everything from the start, and remember nothing.
+
+    Example:
+        >>> StreamSpec("demo/counter", set_state_reducer, 0)
+        StreamSpec(path='demo/counter', reducer=<function set_state_reducer at ...>, initial=0, ...)
     """
 
     path: str
@@ -198,6 +202,15 @@ async def load_stream_with_reducer(
         ConfigurationError: the declaration cannot work.
         TransportError: the server does not answer.
         ServerRefused: the server refuses.
+
+    Example:
+        >>> await party.server_state(0, "page/views").increment()
+        1
+        >>> for _ in range(2):  # the second finds nothing new
+        ...     loaded = await load_stream_with_reducer(url, "page/views", set_state_reducer, 0)
+        ...     loaded.state, loaded.fetched_count
+        (1, 1)
+        (1, 0)
     """
     spec = StreamSpec(path, reducer, initial, actions, state_type, use_cache)
     payload = await load_streams(
@@ -232,6 +245,19 @@ async def load_streams(
         ConfigurationError: a declaration cannot work, or two are for the same path.
         TransportError: the server does not answer.
         ServerRefused: the server refuses one of them.
+
+    Example:
+        >>> await party.server_state(0, "page/likes").increment()
+        1
+        >>> payload = await load_streams(
+        ...     url,
+        ...     [
+        ...         StreamSpec("page/likes", set_state_reducer, 0),
+        ...         StreamSpec("page/title", set_state_reducer, "untitled"),
+        ...     ],
+        ... )
+        >>> payload["page/likes"], payload["page/title"]
+        (1, 'untitled')
     """
     definitions = [_defined(spec) for spec in specs]
     if len({definition.key for definition in definitions}) < len(definitions):
@@ -343,6 +369,16 @@ class HydrationPayload:
 
     Attributes:
         loaded: the states that were loaded in this process, by path.
+
+    Example:
+        >>> await party.server_state(0, "signed").set(5)
+        5
+        >>> payload = await load_streams(url, [StreamSpec("signed", set_state_reducer, 0)])
+        >>> text = payload.dump(secret=b"sixteen bytes...")
+        >>> HydrationPayload.load(text, secret=b"sixteen bytes...")["signed"]
+        5
+        >>> "signed" in HydrationPayload.load(text, secret=b"another secret..")
+        False
     """
 
     def __init__(
@@ -445,6 +481,15 @@ class HydrationBoundary:
 
     Args:
         payload: what `load_streams` or `HydrationPayload.load` gave.
+
+    Example:
+        >>> await party.server_state(0, "hydrated").set(5)
+        5
+        >>> payload = await load_streams(url, [StreamSpec("hydrated", set_state_reducer, 0)])
+        >>> async with Provider(url) as page:
+        ...     with HydrationBoundary(payload):
+        ...         page.server_state(0, "hydrated").value  # before any I/O
+        5
     """
 
     def __init__(self, payload: HydrationPayload) -> None:

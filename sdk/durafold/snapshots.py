@@ -52,6 +52,11 @@ class SnapshotPolicy:
         jitter_s: a writer waits up to so many seconds first, so that of many clients one does it.
         max_bytes: larger ones are not written (the bundled server takes bodies of up to 4 MiB).
         secret: at least 16 bytes; snapshots are signed with it, and others are not taken.
+
+    Example:
+        >>> async with Provider(url, snapshots=SnapshotPolicy(every=500)) as own:
+        ...     await own.server_state(0, "long").increment()
+        1
     """
 
     every: int = 1000

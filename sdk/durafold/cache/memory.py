@@ -110,6 +110,12 @@ class MemoryStateCache:
         max_bytes: how much the entries may take together, measured by their JSON form.
         ttl_s: seconds after which an entry that was not saved again is dropped.
         clock: a clock in seconds that never goes back.
+
+    Example:
+        >>> cache = MemoryStateCache(max_bytes=1_000_000, ttl_s=60)
+        >>> loaded = await load_stream_with_reducer(url, "cached", set_state_reducer, 0, cache=cache)
+        >>> cache.stats().misses
+        1
     """
 
     def __init__(

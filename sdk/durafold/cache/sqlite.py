@@ -64,6 +64,16 @@ class SqliteStateCache:
 
     Raises:
         ConfigurationError: (by the methods) the file cannot be opened, or is something else.
+
+    Example:
+        >>> await party.server_state(0, "kept").set(5)
+        5
+        >>> for cache in SqliteStateCache("states.db"), SqliteStateCache("states.db"):  # as of two processes
+        ...     loaded = await load_stream_with_reducer(url, "kept", set_state_reducer, 0, cache=cache)
+        ...     loaded.state, loaded.fetched_count
+        ...     cache.close()
+        (5, 1)
+        (5, 0)
     """
 
     def __init__(

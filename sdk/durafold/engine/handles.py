@@ -86,6 +86,15 @@ class Handle(Reading[S]):
             ConfigurationError: it is no offset.
             DurafoldError: the server refuses to serve the stream. While there is no connection, it waits.
             ProviderClosed: the provider was closed before.
+
+        Example:
+            >>> async with Provider(url) as other:
+            ...     written = other.server_state(0, "handed-over")
+            ...     await written.set(7)
+            ...     read = await party.server_state(0, "handed-over").wait_for(written.offset)
+            ...     read.value
+            7
+            7
         """
         if not is_valid_token(offset):
             raise ConfigurationError(
@@ -135,6 +144,17 @@ class Handle(Reading[S]):
             ConfigurationError: the reducer does not say how, or a group is open.
             StreamClosed: the stream takes no more actions.
             ProviderClosed: the provider was closed.
+
+        Example:
+            >>> title = party.server_state("draft", "title")
+            >>> await title.set("final")
+            'final'
+            >>> await title.undo()
+            'draft'
+            >>> title.can_undo, title.can_redo
+            (False, True)
+            >>> await title.redo()
+            'final'
         """
         return self._engine.own.undo.current.undo()
 
@@ -143,7 +163,17 @@ class Handle(Reading[S]):
         return self._engine.own.undo.current.redo()
 
     def undo_group(self) -> AbstractContextManager[None]:
-        """What is dispatched inside `with handle.undo_group():` is undone in one step."""
+        """What is dispatched inside `with handle.undo_group():` is undone in one step.
+
+        Example:
+            >>> score = party.server_state(0, "score")
+            >>> with score.undo_group():
+            ...     first, second = score.increment(1), score.increment(2)
+            >>> await second
+            3
+            >>> await score.undo()
+            0
+        """
         return self._engine.own.undo.current.group()
 
     def acting_for(self, user: str) -> AbstractContextManager[None]:
@@ -171,6 +201,15 @@ class Handle(Reading[S]):
         Raises:
             StreamGone: the server no longer keeps the beginning.
             DurafoldError: it does not answer, or refuses.
+
+        Example:
+            >>> price = party.server_state(10, "price")
+            >>> await price.set(12)
+            12
+            >>> await price.increment(3)
+            15
+            >>> [(entry.before, entry.action, entry.after) for entry in await price.history()]
+            [(10, 12, 12), (12, ['increment', 3], 15)]
         """
         return await self._engine.history()
 
@@ -181,6 +220,16 @@ class Handle(Reading[S]):
             StreamGone: the server no longer keeps the beginning.
             BadRequest: it is no offset of the stream.
             DurafoldError: it does not answer, or refuses.
+
+        Example:
+            >>> stock = party.server_state(1, "stock")
+            >>> await stock.set(2)
+            2
+            >>> then = stock.offset
+            >>> await stock.set(3)
+            3
+            >>> await stock.at(then)
+            2
         """
         return await self._engine.at(offset)
 
@@ -199,10 +248,10 @@ class ServerState(Handle[S]):
     that does not fit the value there, such as `append` to a number, is an `ActionRejected` for its sender.
     All but `put` take `path=`: where in the value to work.
 
-    ::
-
-        votes = party.server_state({"yes": 0, "no": 0}, "poll/votes")
-        await votes.increment(path="yes")
+    Example:
+        >>> votes = party.server_state({"yes": 0, "no": 0}, "poll/votes")
+        >>> await votes.increment(path="yes")
+        {'yes': 1, 'no': 0}
     """
 
     def set(self, value: S | Callable[[S], S]) -> Dispatch[S]:
@@ -277,7 +326,20 @@ class ServerState(Handle[S]):
 
 
 class ServerReducer(Handle[S], Generic[S, A]):
-    """Shared state that is changed by actions only, like `useReducer`, but the same for every client."""
+    """Shared state that is changed by actions only, like `useReducer`, but the same for every client.
+
+    Example:
+        >>> def total(state: int, action: int) -> int:
+        ...     return state + action
+        >>> sums = party.server_reducer(total, 0, "sums")
+        >>> adding = sums.dispatch(5)
+        >>> sums.value, sums.confirmed  # shown at once
+        (5, 0)
+        >>> await adding
+        5
+        >>> sums.value, sums.confirmed
+        (5, 5)
+    """
 
     def dispatch(self, action: A) -> Dispatch[S]:
         """Show an action at once, and send it.

@@ -425,6 +425,12 @@ class Presence(Reading[Mapping[str, M]], Generic[M]):
 
     Closing it, or leaving the provider, tells the others at once. What a client shows that was killed, or
     lost its connection, vanishes after `ttl_s`.
+
+    Example:
+        >>> room = party.presence("rooms/8", dict)
+        >>> room.set({"x": 3, "y": 4})
+        >>> dict(room.others)  # nobody else is here
+        {}
     """
 
     def __init__(self, seat: Seat[M], release: Callable[[], None]) -> None:

@@ -11,12 +11,13 @@ __all__ = ["APPLIED", "CONFLICT", "ImpureReducer", "Outcome", "Reject", "Unknown
 class Reject(Exception):
     """Raised by a reducer that refuses an action: a no-op on every replica, an error for its sender.
 
-    Example::
-
-        def accounts(balance: int, action: Withdraw) -> int:
-            if action.amount > balance:
-                raise Reject("not enough money")
-            return balance - action.amount
+    Example:
+        >>> def accounts(balance: int, withdrawn: int) -> int:
+        ...     if withdrawn > balance:
+        ...         raise Reject("not enough money")
+        ...     return balance - withdrawn
+        >>> replay(accounts, 10, [7, 7, 3])
+        0
     """
 
     def __init__(self, reason: str = "the reducer rejected the action") -> None:

@@ -175,9 +175,9 @@ def set_state_reducer(state: S, message: Mapping[str, Any]) -> S:
         UnknownAction: it is of another type.
         InvalidOperation: it is a malformed operation.
 
-    Example::
-
-        set_state_reducer(1, {"type": "op", "payload": ["increment", 2]})  # 3
+    Example:
+        >>> set_state_reducer(1, {"type": "op", "payload": ["increment", 2]})
+        3
     """
     return cast("S", _plain_set_state(state, _Bare(message)))
 
@@ -225,9 +225,11 @@ def replay(reducer: Reducer[S, A], initial: S, actions: Iterable[A]) -> S:
         Exception: whatever else the reducer raises: in a live view that would be contained as a fault, here
             you want to see it.
 
-    Example::
-
-        assert replay(todo_reducer, Todos(), [Add(text="milk"), Toggle(id=1)]).todos[0].done
+    Example:
+        >>> def total(state: int, action: int) -> int:
+        ...     return state + action
+        >>> replay(total, 0, [1, 2, 3])
+        6
     """
     state = initial
     for index, action in enumerate(actions):
@@ -340,10 +342,15 @@ def reducer(
     A function with a third parameter gets a `Context` there: time, ids and random numbers that are the same
     on every replica.
 
-    Example::
-
-        @reducer(TodoAction, version="2", upcasters={"add": rename_title})
-        def todos(state: Todos, action: TodoAction) -> Todos: ...
+    Example:
+        >>> def text_for_title(payload: dict[str, Any]) -> dict[str, Any]:
+        ...     return {"type": "add", "text": payload["title"]} if "title" in payload else payload
+        >>> @reducer(version="2", upcasters={"add": text_for_title})
+        ... def todos(state: list[str], action: dict[str, Any]) -> list[str]:
+        ...     return [*state, action["text"]]
+        >>> handle = party.server_reducer(todos, [], "upcast")
+        >>> await handle.dispatch({"type": "add", "title": "milk"})  # as version 1 wrote it
+        ['milk']
     """
 
     if inspect.isfunction(actions):  # `@reducer` alone: no type of actions is a function

@@ -32,6 +32,13 @@ async def settle(*handles: Handle[Any], timeout_s: float = 30.0) -> None:
 
     Raises:
         AssertionError: they did not settle; the message says how far each one is.
+
+    Example:
+        >>> here, there = party.server_state(0, "settled"), party.server_state(0, "settled")
+        >>> changing = here.increment()
+        >>> await settle(here, there)
+        >>> there.value, there.pending
+        (1, 0)
     """
     with anyio.move_on_after(timeout_s):
         while not _are_settled(handles):  # noqa: ASYNC110 - there is no one event for several handles
@@ -55,6 +62,12 @@ async def assert_converged(*handles: Handle[Any]) -> None:
 
     Raises:
         AssertionError: they do not; the message shows the first difference.
+
+    Example:
+        >>> counter = party.server_state(0, "converged")
+        >>> await counter.increment()
+        1
+        >>> await assert_converged(counter)
     """
     for handle in handles:
         history = await handle.history()
@@ -94,6 +107,17 @@ def check_reducer(
     Raises:
         AssertionError: with the shortest log that was found.
         ConfigurationError: Hypothesis is not installed, or there is no type to make actions from.
+
+    Example:
+        >>> def total(state: int, action: int) -> int:
+        ...     return state + action
+        >>> check_reducer(total, 0, max_examples=10)
+        >>> def ratio(state: int, action: int) -> int:
+        ...     return state // action
+        >>> check_reducer(ratio, 1, max_examples=50)
+        Traceback (most recent call last):
+            ...
+        AssertionError: it raises ZeroDivisionError('integer division or modulo by zero'), at 0
     """
     try:
         from hypothesis import HealthCheck, given, settings

@@ -77,6 +77,11 @@ class LocalServer:
         fault_share: as given; may be changed at any time.
         requests: how many requests were made.
         script: faults of the next requests, before chance decides.
+
+    Example:
+        >>> async with LocalServer(seed=1, fault_share=0.3) as server, server.provider("ann") as ann:
+        ...     await ann.server_state(0, "counter").increment()
+        1
     """
 
     def __init__(self, *, seed: int = 0, fault_share: float = 0.0) -> None:
