@@ -1,7 +1,5 @@
 """Atoms: shared state that is declared once, at import, and used wherever there is a provider.
 
-::
-
     counter = atom("global-counter", 0)  # no I/O, no provider, no event loop
     todo = atom_family("todos/{}", "")  # one atom for each id
     shopping = reducer_atom("shopping", todo_reducer, Todos())
@@ -112,7 +110,7 @@ def atom(key: str, default: T, *, state_type: Any = None) -> Atom[T]:
     Raises:
         ConfigurationError: no stream can have this key.
 
-    Example:
+    Examples:
         >>> counter = atom("global-counter", 0)
         >>> counter.key, counter.default
         ('global-counter', 0)
@@ -136,7 +134,7 @@ def reducer_atom(
     Raises:
         ConfigurationError: no stream can have this key.
 
-    Example:
+    Examples:
         >>> def total(state: int, action: int) -> int:
         ...     return state + action
         >>> sums = reducer_atom("sums", total, 0)
@@ -207,7 +205,7 @@ def atom_family(
     Raises:
         ConfigurationError: the key has no place for the parameter.
 
-    Example:
+    Examples:
         >>> title = atom_family("todos/{}/title", "untitled")
         >>> title(7).key, title("a/b").key
         ('todos/7/title', 'todos/a%2Fb/title')

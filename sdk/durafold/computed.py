@@ -1,7 +1,5 @@
 """Values computed from others: kept as long as nothing they read has changed.
 
-::
-
     @derived
     def total(get: Get) -> int:
         return get(price) * sum(get(cart).values())
@@ -141,7 +139,7 @@ def derived(
         initial: value of an asynchronous one until it was computed once.
         equal: whether two results are the same, so that nobody need be told. Default: `==`, of one type.
 
-    Example:
+    Examples:
         >>> from durafold import atom
         >>> price = atom("price", 2)
         >>> @derived
@@ -171,7 +169,7 @@ def select(
         selector: a pure function from the value to the part.
         equal: whether two parts are the same. Default: `==`, of one type.
 
-    Example:
+    Examples:
         >>> from durafold import atom
         >>> select(atom("settings", {"dark": False}), lambda settings: settings["dark"])
         <derived select(atom('settings', {'dark': False}))>

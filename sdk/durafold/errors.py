@@ -1,36 +1,34 @@
 """Every exception the SDK raises, under one root.
 
-::
-
-    DurafoldError
-    ├── ConfigurationError          wrong use of the API: fix the call
-    ├── TransportError              no usable answer from the server
-    │   ├── ConnectFailed           nobody listens at that address
-    │   ├── TransportTimeout        the answer did not come in time
-    │   └── MalformedResponse       an answer that breaks the protocol
-    ├── ServerRefused               an answer with an error status
-    │   ├── BadRequest              400
-    │   ├── Unauthorized            401
-    │   ├── Forbidden               403
-    │   ├── StreamNotFound          404
-    │   ├── StreamConflict          409, the stream exists with another configuration
-    │   ├── StreamClosed            409, no more appends are accepted
-    │   ├── SequenceConflict        409, Stream-Seq or Producer-Seq out of order
-    │   ├── StreamGone              410, deleted while forks live, or offset no longer retained
-    │   ├── PayloadTooLarge         413
-    │   ├── Unprocessable           422, the stream's reducer refuses the action
-    │   ├── TooManyRequests         429
-    │   ├── ServerUnavailable       5xx
-    │   └── FencedError             403, a newer epoch owns this producer id
-    ├── ProducerError               an idempotent producer, apart from what the server says
-    │   ├── BufferFull              too much waits to be sent already
-    │   └── ProducerClosed          it was closed
-    └── StateError                  the state layer
-        ├── ActionRejected          the reducer said `Reject` when the action was folded
-        ├── ActionLost              the stream was deleted before the action was confirmed
-        ├── ConflictError           a functional update lost every round
-        ├── InvalidAction           the action does not match its model or is no JSON
-        └── ProviderClosed          used after its provider was closed
+DurafoldError
+├── ConfigurationError          wrong use of the API: fix the call
+├── TransportError              no usable answer from the server
+│   ├── ConnectFailed           nobody listens at that address
+│   ├── TransportTimeout        the answer did not come in time
+│   └── MalformedResponse       an answer that breaks the protocol
+├── ServerRefused               an answer with an error status
+│   ├── BadRequest              400
+│   ├── Unauthorized            401
+│   ├── Forbidden               403
+│   ├── StreamNotFound          404
+│   ├── StreamConflict          409, the stream exists with another configuration
+│   ├── StreamClosed            409, no more appends are accepted
+│   ├── SequenceConflict        409, Stream-Seq or Producer-Seq out of order
+│   ├── StreamGone              410, deleted while forks live, or offset no longer retained
+│   ├── PayloadTooLarge         413
+│   ├── Unprocessable           422, the stream's reducer refuses the action
+│   ├── TooManyRequests         429
+│   ├── ServerUnavailable       5xx
+│   └── FencedError             403, a newer epoch owns this producer id
+├── ProducerError               an idempotent producer, apart from what the server says
+│   ├── BufferFull              too much waits to be sent already
+│   └── ProducerClosed          it was closed
+└── StateError                  the state layer
+    ├── ActionRejected          the reducer said `Reject` when the action was folded
+    ├── ActionLost              the stream was deleted before the action was confirmed
+    ├── ConflictError           a functional update lost every round
+    ├── InvalidAction           the action does not match its model or is no JSON
+    └── ProviderClosed          used after its provider was closed
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """Hooks: shared state in one line, with the provider taken from the context.
 
-::
-
     async with Provider("http://127.0.0.1:4437/v1/stream"):
         count, set_count = use_server_state(0, "my-counter")
         await set_count(lambda c: c + 1)
@@ -65,7 +63,7 @@ def use_server_state(default: T, key: str, *, state_type: Any = None) -> tuple[T
         ConfigurationError: there is no provider around the call, or as for `Provider.server_state`.
         ProviderClosed: the provider was closed.
 
-    Example:
+    Examples:
         >>> count, set_count = use_server_state(0, "hook/counter")
         >>> count
         0
@@ -104,7 +102,7 @@ def use_server_reducer(
         ConfigurationError: there is no provider around the call, or as for `Provider.server_reducer`.
         ProviderClosed: the provider was closed.
 
-    Example:
+    Examples:
         >>> def shopping(items: list[str], action: str) -> list[str]:
         ...     return [*items, action]
         >>> initial: list[str] = []
@@ -140,7 +138,7 @@ def use_atom(declared: Any) -> Any:
         ConfigurationError: there is no provider around the call, or the key is in use with another meaning.
         ProviderClosed: the provider was closed.
 
-    Example:
+    Examples:
         >>> theme = atom("hook/theme", "light")
         >>> value, set_value = use_atom(theme)
         >>> await set_value("dark")
@@ -173,7 +171,7 @@ def use_value(declared: Openable[Reading[T]]) -> T:
         ProviderClosed: the provider was closed.
         Exception: whatever computing the value raised.
 
-    Example:
+    Examples:
         >>> settings = atom("hook/settings", {"dark": False})
         >>> is_dark = select(settings, lambda value: value["dark"])
         >>> use_value(is_dark)

@@ -63,7 +63,7 @@ class StreamSpec(Generic[S]):
         state_type: type of the state, if it is not that of `initial`.
         use_cache: False: fold everything from the start, and remember nothing.
 
-    Example:
+    Examples:
         >>> StreamSpec("demo/counter", set_state_reducer, 0)
         StreamSpec(path='demo/counter', reducer=<function set_state_reducer at ...>, initial=0, ...)
     """
@@ -203,7 +203,7 @@ async def load_stream_with_reducer(
         TransportError: the server does not answer.
         ServerRefused: the server refuses.
 
-    Example:
+    Examples:
         >>> await party.server_state(0, "page/views").increment()
         1
         >>> for _ in range(2):  # the second finds nothing new
@@ -246,7 +246,7 @@ async def load_streams(
         TransportError: the server does not answer.
         ServerRefused: the server refuses one of them.
 
-    Example:
+    Examples:
         >>> await party.server_state(0, "page/likes").increment()
         1
         >>> payload = await load_streams(
@@ -370,7 +370,7 @@ class HydrationPayload:
     Attributes:
         loaded: the states that were loaded in this process, by path.
 
-    Example:
+    Examples:
         >>> await party.server_state(0, "signed").set(5)
         5
         >>> payload = await load_streams(url, [StreamSpec("signed", set_state_reducer, 0)])
@@ -470,7 +470,7 @@ _boundaries: ContextVar[tuple[HydrationPayload, ...]] = ContextVar("durafold_bou
 
 
 class HydrationBoundary:
-    """While it is entered, providers and hooks start at the states of a payload::
+    """While it is entered, providers and hooks start at the states of a payload:
 
         payload = await load_streams(url, [StreamSpec("demo/counter", set_state_reducer, 0)])
         with HydrationBoundary(payload):
@@ -482,7 +482,7 @@ class HydrationBoundary:
     Args:
         payload: what `load_streams` or `HydrationPayload.load` gave.
 
-    Example:
+    Examples:
         >>> await party.server_state(0, "hydrated").set(5)
         5
         >>> payload = await load_streams(url, [StreamSpec("hydrated", set_state_reducer, 0)])

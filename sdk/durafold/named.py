@@ -77,7 +77,7 @@ class _Declaration(Protocol):
 def named_reducer(name: str) -> NamedReducer:
     """What `module:name` stands for; `name` may have dots. The working directory is looked into as well.
 
-    Example:
+    Examples:
         >>> named_reducer("operator:add").reducer(1, 2)
         3
 

@@ -5,7 +5,7 @@ A stream `todos` has two companions for each way to fold it,
     todos/__snapshot__/<first 12 digits of the fingerprint>/a
     todos/__snapshot__/<first 12 digits of the fingerprint>/b
 
-each a JSON stream with one message::
+each a JSON stream with one message:
 
     {"type": "snapshot", "v": 1, "snapshot": {"state": ..., "offset": ..., ...}, "digest": "<64 digits>"}
 
@@ -53,7 +53,7 @@ class SnapshotPolicy:
         max_bytes: larger ones are not written (the bundled server takes bodies of up to 4 MiB).
         secret: at least 16 bytes; snapshots are signed with it, and others are not taken.
 
-    Example:
+    Examples:
         >>> async with Provider(url, snapshots=SnapshotPolicy(every=500)) as own:
         ...     await own.server_state(0, "long").increment()
         1
@@ -75,7 +75,7 @@ class SnapshotPolicy:
 def companion_keys(key: str, fingerprint: str) -> tuple[str, str]:
     """Where the snapshots of a stream are.
 
-    Example:
+    Examples:
         >>> companion_keys("todos", "0123456789abcdef" * 2)
         ('todos/__snapshot__/0123456789ab/a', 'todos/__snapshot__/0123456789ab/b')
     """

@@ -37,7 +37,7 @@ class UnsafeBind(ServerError):
 
 
 class Server:
-    """A server on a socket, as a context manager::
+    """A server on a socket, as a context manager:
 
         async with Server(data=tmp_path, long_poll_timeout_s=0.5) as server:
             await client.put(f"{server.url}/todos")

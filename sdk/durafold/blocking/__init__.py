@@ -1,7 +1,5 @@
 """The same API for code without an event loop: plain methods, plain iterators, plain `with`.
 
-::
-
     from durafold.blocking import DurableStream
 
     with DurableStream("http://127.0.0.1:4437/v1/stream/demo") as stream:

@@ -1,6 +1,6 @@
 """How a blocking class is made from an asynchronous one, without repeating it.
 
-A blocking class (a face) holds the asynchronous object and names its methods, one line each::
+A blocking class (a face) holds the asynchronous object and names its methods, one line each:
 
     @face_of(client.DurableStream)
     class DurableStream(Face[client.DurableStream]):

@@ -111,7 +111,7 @@ class MemoryStateCache:
         ttl_s: seconds after which an entry that was not saved again is dropped.
         clock: a clock in seconds that never goes back.
 
-    Example:
+    Examples:
         >>> cache = MemoryStateCache(max_bytes=1_000_000, ttl_s=60)
         >>> loaded = await load_stream_with_reducer(url, "cached", set_state_reducer, 0, cache=cache)
         >>> cache.stats().misses

@@ -65,7 +65,7 @@ class SqliteStateCache:
     Raises:
         ConfigurationError: (by the methods) the file cannot be opened, or is something else.
 
-    Example:
+    Examples:
         >>> await party.server_state(0, "kept").set(5)
         5
         >>> for cache in SqliteStateCache("states.db"), SqliteStateCache("states.db"):  # as of two processes

@@ -1,7 +1,5 @@
 """The file format of `export` and `import`: lines of JSON. Pure.
 
-::
-
     {"durafold_export": 1, "stream": "notes", "content_type": "application/json", ...}
     {"message": {"text": "hello"}}              one per message of a JSON stream, as it was written
     {"text": "hello\\n"}, {"base64": "AAH/"}     parts of other streams

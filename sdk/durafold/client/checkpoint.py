@@ -24,8 +24,6 @@ __all__ = ["Checkpoint", "Progress", "Skip", "as_checkpoint"]
 class Checkpoint:
     """A place in a stream: everything before it was handled.
 
-    ::
-
         stored = json.dumps(follower.checkpoint.to_json())
         ...
         follower = stream.follow(Checkpoint.from_json(json.loads(stored)))

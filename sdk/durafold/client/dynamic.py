@@ -32,8 +32,6 @@ Params: TypeAlias = Values
 class Token:
     """A credential that is fetched when it is first needed, kept, and fetched anew when a server refuses it.
 
-    ::
-
         stream = DurableStream(url, headers={"Authorization": Token(fetch_access_token)})
 
     However many requests wait for it, one fetch is under way: give the same object to all streams that share

@@ -117,8 +117,6 @@ class Delivery:
 class IdempotentProducer:
     """Appends messages to a stream exactly once and in order, through lost answers and server restarts.
 
-    ::
-
         async with IdempotentProducer(stream, "sensor-7", epoch=boot_count) as producer:
             delivery = producer.append_nowait({"celsius": 21.5})  # returns at once
             await producer.append({"celsius": 21.6})  # waits only while the buffer is full

@@ -1,7 +1,5 @@
 """Following a stream, as a pure machine: what happened comes in, what to do next comes out.
 
-::
-
     catch-up ──up to date──▶ sse ◀─┐ orderly end
        ▲                      │ └──┘
        │ failure (pause)      ├──refused, or silent too often──▶ long-poll ⟲

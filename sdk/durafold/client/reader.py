@@ -106,7 +106,7 @@ class Items(Generic[T]):
 class Follower:
     """The pages of a stream, from an offset on and for as long as the stream is open.
 
-    An asynchronous iterator and context manager::
+    An asynchronous iterator and context manager:
 
         async with stream.follow(offset) as pages:
             async for page in pages:

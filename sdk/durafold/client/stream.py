@@ -29,8 +29,6 @@ __all__ = ["DurableStream"]
 class DurableStream:
     """A handle of one stream. Making one does no I/O and does not ask whether the stream exists.
 
-    ::
-
         async with DurableStream("http://127.0.0.1:4437/v1/stream/demo") as stream:
             await stream.create()
             await stream.append({"text": "hello"})

@@ -23,8 +23,6 @@ class Dispatch(Generic[S]):
     right after it. It may be awaited often, by several tasks, or not at all; cancelling who waits does not
     take the action back. A failure that nobody awaits goes to the provider's `on_error`.
 
-    ::
-
         ticket = await counter.increment()     # the number that nobody else got
         await counter.increment().sent         # durable on the server is enough
 

@@ -87,7 +87,7 @@ class Handle(Reading[S]):
             DurafoldError: the server refuses to serve the stream. While there is no connection, it waits.
             ProviderClosed: the provider was closed before.
 
-        Example:
+        Examples:
             >>> async with Provider(url) as other:
             ...     written = other.server_state(0, "handed-over")
             ...     await written.set(7)
@@ -145,7 +145,7 @@ class Handle(Reading[S]):
             StreamClosed: the stream takes no more actions.
             ProviderClosed: the provider was closed.
 
-        Example:
+        Examples:
             >>> title = party.server_state("draft", "title")
             >>> await title.set("final")
             'final'
@@ -165,7 +165,7 @@ class Handle(Reading[S]):
     def undo_group(self) -> AbstractContextManager[None]:
         """What is dispatched inside `with handle.undo_group():` is undone in one step.
 
-        Example:
+        Examples:
             >>> score = party.server_state(0, "score")
             >>> with score.undo_group():
             ...     first, second = score.increment(1), score.increment(2)
@@ -177,7 +177,7 @@ class Handle(Reading[S]):
         return self._engine.own.undo.current.group()
 
     def acting_for(self, user: str) -> AbstractContextManager[None]:
-        """One process may act for many users, as a web app does: each undoes what they did themselves. ::
+        """One process may act for many users, as a web app does: each undoes what they did themselves.
 
             with handle.acting_for(session_id):
                 handle.undo()
@@ -202,7 +202,7 @@ class Handle(Reading[S]):
             StreamGone: the server no longer keeps the beginning.
             DurafoldError: it does not answer, or refuses.
 
-        Example:
+        Examples:
             >>> price = party.server_state(10, "price")
             >>> await price.set(12)
             12
@@ -221,7 +221,7 @@ class Handle(Reading[S]):
             BadRequest: it is no offset of the stream.
             DurafoldError: it does not answer, or refuses.
 
-        Example:
+        Examples:
             >>> stock = party.server_state(1, "stock")
             >>> await stock.set(2)
             2
@@ -248,7 +248,7 @@ class ServerState(Handle[S]):
     that does not fit the value there, such as `append` to a number, is an `ActionRejected` for its sender.
     All but `put` take `path=`: where in the value to work.
 
-    Example:
+    Examples:
         >>> votes = party.server_state({"yes": 0, "no": 0}, "poll/votes")
         >>> await votes.increment(path="yes")
         {'yes': 1, 'no': 0}
@@ -328,7 +328,7 @@ class ServerState(Handle[S]):
 class ServerReducer(Handle[S], Generic[S, A]):
     """Shared state that is changed by actions only, like `useReducer`, but the same for every client.
 
-    Example:
+    Examples:
         >>> def total(state: int, action: int) -> int:
         ...     return state + action
         >>> sums = party.server_reducer(total, 0, "sums")

@@ -426,7 +426,7 @@ class Presence(Reading[Mapping[str, M]], Generic[M]):
     Closing it, or leaving the provider, tells the others at once. What a client shows that was killed, or
     lost its connection, vanishes after `ttl_s`.
 
-    Example:
+    Examples:
         >>> room = party.presence("rooms/8", dict)
         >>> room.set({"x": 3, "y": 4})
         >>> dict(room.others)  # nobody else is here

@@ -1,7 +1,5 @@
 """Shared, durable state in Reflex apps.
 
-::
-
     from durafold.reflex import mount, use_server_reducer, use_server_state
 
     Counter = use_server_state(0, "demo/counter")           # an rx.State class

@@ -24,7 +24,7 @@ DEFAULT_DATA_DIR: Final = ".durafold/streams"
 def embed_server(
     app: rx.App, *, data: Path | str = DEFAULT_DATA_DIR, port: int | None = None, **settings: Any
 ) -> rx.App:
-    """Run the stream server in the process of the app, for as long as the app runs. ::
+    """Run the stream server in the process of the app, for as long as the app runs.
 
         app = embed_server(mount(rx.App()))
 

@@ -49,7 +49,7 @@ def use_server_state(
 ) -> type[ServerStateClass[S]]:
     """A value shared by every tab, every app and every other client of the stream.
 
-    Call it at module level; nothing is opened until the app runs. ::
+    Call it at module level; nothing is opened until the app runs.
 
         Counter = use_server_state(0, "demo/counter")
 
@@ -119,7 +119,7 @@ def use_server_reducer(
 ) -> type[ServerReducerClass[S]]:
     """A state shared by every tab, every app and every other client of the stream, changed by actions.
 
-    Call it at module level; nothing is opened until the app runs. ::
+    Call it at module level; nothing is opened until the app runs.
 
         TodoList = use_server_reducer(todo_reducer, Todos(), "demo/todos", actions=TodoAction)
 

@@ -38,7 +38,7 @@ def combine_reducers(reducers: Mapping[str, Callable[..., Any]]) -> DeclaredRedu
     Raises:
         ValueError: there is none.
 
-    Example:
+    Examples:
         >>> def todos(state, action):
         ...     return [*state, action["text"]] if action["type"] == "add" else state
         >>> def count(state, action):

@@ -36,7 +36,7 @@ class Context:
         ts_ms: the sender's clock, milliseconds since 1970; 0 if the message does not say.
         seed: what all answers but the time are made of.
 
-    Example:
+    Examples:
         >>> ctx = Context(ts_ms=1500, seed="k3f9")
         >>> ctx.now.isoformat()
         '1970-01-01T00:00:01.500000+00:00'

@@ -1,7 +1,5 @@
 """Drafts: reducers for big states that say what to change instead of building the new state.
 
-::
-
     @reducer(Action, draft=True)
     def boards(state: dict[str, Any], action: Action) -> None:
         state["cards"][action.id]["done"] = True

@@ -21,7 +21,7 @@ def inverse_of(kind: str, payload: Any, before: Any) -> tuple[str, Any]:
         payload: of the message to undo.
         before: the value that it found, as JSON.
 
-    Example:
+    Examples:
         >>> inverse_of("op", ["increment", 2, ["votes"]], {"votes": 5})
         ('op', ['increment', -2, ['votes']])
         >>> inverse_of("op", ["append", "milk", ["items"]], {"items": ["eggs"]})

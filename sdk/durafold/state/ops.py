@@ -1,6 +1,6 @@
 """Declared operations: small changes that never conflict, because they are folded in log order.
 
-An operation is a JSON array: its name, then its arguments::
+An operation is a JSON array: its name, then its arguments:
 
     ["increment", 1]                    number + 1
     ["append", "milk"]                  list with one item more

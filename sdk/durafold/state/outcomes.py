@@ -11,7 +11,7 @@ __all__ = ["APPLIED", "CONFLICT", "ImpureReducer", "Outcome", "Reject", "Unknown
 class Reject(Exception):
     """Raised by a reducer that refuses an action: a no-op on every replica, an error for its sender.
 
-    Example:
+    Examples:
         >>> def accounts(balance: int, withdrawn: int) -> int:
         ...     if withdrawn > balance:
         ...         raise Reject("not enough money")

@@ -175,7 +175,7 @@ def set_state_reducer(state: S, message: Mapping[str, Any]) -> S:
         UnknownAction: it is of another type.
         InvalidOperation: it is a malformed operation.
 
-    Example:
+    Examples:
         >>> set_state_reducer(1, {"type": "op", "payload": ["increment", 2]})
         3
     """
@@ -225,7 +225,7 @@ def replay(reducer: Reducer[S, A], initial: S, actions: Iterable[A]) -> S:
         Exception: whatever else the reducer raises: in a live view that would be contained as a fault, here
             you want to see it.
 
-    Example:
+    Examples:
         >>> def total(state: int, action: int) -> int:
         ...     return state + action
         >>> replay(total, 0, [1, 2, 3])
@@ -342,7 +342,7 @@ def reducer(
     A function with a third parameter gets a `Context` there: time, ids and random numbers that are the same
     on every replica.
 
-    Example:
+    Examples:
         >>> def text_for_title(payload: dict[str, Any]) -> dict[str, Any]:
         ...     return {"type": "add", "text": payload["title"]} if "title" in payload else payload
         >>> @reducer(version="2", upcasters={"add": text_for_title})

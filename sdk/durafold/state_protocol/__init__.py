@@ -1,7 +1,5 @@
 """The State Protocol: tables of rows in a JSON stream, as npm `@durable-streams/state` reads and writes them.
 
-::
-
     class User(BaseModel):
         id: str
         name: str

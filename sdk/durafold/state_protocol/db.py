@@ -40,8 +40,6 @@ _MAX_FAULTS: Final = 100
 class StreamDB:
     """Reads a stream of the State Protocol and keeps its rows as tables; writes changes to it.
 
-    ::
-
         async with StreamDB(stream, users, messages) as db:
             await db.preload()
             for user in db[users].rows():

@@ -33,7 +33,7 @@ async def settle(*handles: Handle[Any], timeout_s: float = 30.0) -> None:
     Raises:
         AssertionError: they did not settle; the message says how far each one is.
 
-    Example:
+    Examples:
         >>> here, there = party.server_state(0, "settled"), party.server_state(0, "settled")
         >>> changing = here.increment()
         >>> await settle(here, there)
@@ -63,7 +63,7 @@ async def assert_converged(*handles: Handle[Any]) -> None:
     Raises:
         AssertionError: they do not; the message shows the first difference.
 
-    Example:
+    Examples:
         >>> counter = party.server_state(0, "converged")
         >>> await counter.increment()
         1
@@ -108,7 +108,7 @@ def check_reducer(
         AssertionError: with the shortest log that was found.
         ConfigurationError: Hypothesis is not installed, or there is no type to make actions from.
 
-    Example:
+    Examples:
         >>> def total(state: int, action: int) -> int:
         ...     return state + action
         >>> check_reducer(total, 0, max_examples=10)

@@ -1,7 +1,5 @@
 """`LocalServer`: a real stream server inside the test, without a socket, on as bad a network as you like.
 
-::
-
     async with LocalServer(seed=7) as server:
         async with server.provider("ann") as ann, server.provider("ben") as ben:
             counts = [party.server_state(0, "count") for party in (ann, ben)]
@@ -47,7 +45,7 @@ _IMPATIENT: Final = ClientSettings(backoff=Backoff(first_s=0.002, max_s=0.05))
 class FakeClock:
     """A clock that a test sets; for `Provider(clock=...)`.
 
-    Example:
+    Examples:
         >>> clock = FakeClock(100.0)
         >>> clock.advance(2.5)
         >>> clock()
@@ -78,7 +76,7 @@ class LocalServer:
         requests: how many requests were made.
         script: faults of the next requests, before chance decides.
 
-    Example:
+    Examples:
         >>> async with LocalServer(seed=1, fault_share=0.3) as server, server.provider("ann") as ann:
         ...     await ann.server_state(0, "counter").increment()
         1

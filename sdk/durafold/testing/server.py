@@ -28,7 +28,7 @@ _LISTENING: Final = re.compile(r"^durafold: listening on (?P<url>[^\s,]+)", re.M
 class ServerProcess:
     """A durafold server in its own process, on a free port of 127.0.0.1.
 
-    It is a context manager, synchronous and asynchronous alike::
+    It is a context manager, synchronous and asynchronous alike:
 
         with ServerProcess(tmp_path) as server:
             httpx.put(f"{server.url}/demo").raise_for_status()

@@ -1,7 +1,5 @@
 """The form of one action in a stream's log.
 
-::
-
     {"type": "action", "payload": {"type": "add", "text": "milk"}, "meta": {"id": "k3f9:17", "v": 1}}
     {"type": "set",    "payload": 5,                 "meta": {"id": "k3f9:18", "v": 1, "if_revision": 4}}
     {"type": "op",     "payload": ["increment", 1],  "meta": {"id": "k3f9:19", "v": 1}}

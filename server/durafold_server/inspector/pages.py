@@ -1,7 +1,5 @@
 """The routes below `/_ui`: the page's files, and what the page asks beyond the protocol.
 
-::
-
     GET  /_ui/                            the page
     GET  /_ui/<file>                      its modules and styles
     GET  /_ui/config.json                 where the streams are, and the server's version

@@ -1,31 +1,29 @@
 """One class per condition that a request can run into, with its status and section of PROTOCOL.
 
-::
-
-    ProtocolError
-    ├── InvalidRequest            400   malformed header, parameter or path
-    │   ├── InvalidOffset         400
-    │   ├── InvalidJson           400
-    │   └── EmptyBody             400
-    ├── Unauthorized              401   with WWW-Authenticate
-    ├── Forbidden                 403   with WWW-Authenticate
-    ├── NotFound                  404
-    ├── MethodNotAllowed          405
-    ├── Conflict                  409
-    │   ├── StreamExists          409   same path, other configuration
-    │   ├── ContentTypeMismatch   409
-    │   ├── StreamIsClosed        409   with Stream-Closed and the final offset
-    │   ├── StreamSeqRegressed    409
-    │   └── ProducerGap           409   with the expected and the received number
-    ├── StaleEpoch                403   with the current epoch
-    ├── ReadOnly                  403   the server's own stream
-    ├── Gone                      410   soft-deleted, or the offset belongs to an earlier stream
-    │   └── NotRetained           410   with the earliest retained offset
-    ├── BodyTooLarge              413
-    ├── PathTooLong               414
-    ├── StorageFull               507
-    ├── StorageUnavailable        503
-    └── AccessUnknown             503   a hook of the embedding application failed
+ProtocolError
+├── InvalidRequest            400   malformed header, parameter or path
+│   ├── InvalidOffset         400
+│   ├── InvalidJson           400
+│   └── EmptyBody             400
+├── Unauthorized              401   with WWW-Authenticate
+├── Forbidden                 403   with WWW-Authenticate
+├── NotFound                  404
+├── MethodNotAllowed          405
+├── Conflict                  409
+│   ├── StreamExists          409   same path, other configuration
+│   ├── ContentTypeMismatch   409
+│   ├── StreamIsClosed        409   with Stream-Closed and the final offset
+│   ├── StreamSeqRegressed    409
+│   └── ProducerGap           409   with the expected and the received number
+├── StaleEpoch                403   with the current epoch
+├── ReadOnly                  403   the server's own stream
+├── Gone                      410   soft-deleted, or the offset belongs to an earlier stream
+│   └── NotRetained           410   with the earliest retained offset
+├── BodyTooLarge              413
+├── PathTooLong               414
+├── StorageFull               507
+├── StorageUnavailable        503
+└── AccessUnknown             503   a hook of the embedding application failed
 """
 
 from __future__ import annotations

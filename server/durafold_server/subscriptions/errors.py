@@ -1,20 +1,18 @@
 """One class per condition of the subscription API, with its status and the code that clients act on.
 
-::
-
-    SubscriptionError
-    ├── InvalidSubscription     400  INVALID_REQUEST
-    ├── WebhookRejected         400  WEBHOOK_URL_REJECTED
-    ├── TokenInvalid            401  TOKEN_INVALID
-    ├── TokenExpired            401  TOKEN_EXPIRED
-    ├── SubscriptionNotFound    404  SUBSCRIPTION_NOT_FOUND
-    ├── RouteNotFound           404  NOT_FOUND
-    ├── RouteNotAllowed         405  METHOD_NOT_ALLOWED
-    ├── SubscriptionExists      409  SUBSCRIPTION_ALREADY_EXISTS
-    ├── Fenced                  409  FENCED
-    ├── AlreadyClaimed          409  ALREADY_CLAIMED, with the holder and its generation
-    ├── NoPendingWork           409  NO_PENDING_WORK
-    └── InvalidAck              409  INVALID_OFFSET
+SubscriptionError
+├── InvalidSubscription     400  INVALID_REQUEST
+├── WebhookRejected         400  WEBHOOK_URL_REJECTED
+├── TokenInvalid            401  TOKEN_INVALID
+├── TokenExpired            401  TOKEN_EXPIRED
+├── SubscriptionNotFound    404  SUBSCRIPTION_NOT_FOUND
+├── RouteNotFound           404  NOT_FOUND
+├── RouteNotAllowed         405  METHOD_NOT_ALLOWED
+├── SubscriptionExists      409  SUBSCRIPTION_ALREADY_EXISTS
+├── Fenced                  409  FENCED
+├── AlreadyClaimed          409  ALREADY_CLAIMED, with the holder and its generation
+├── NoPendingWork           409  NO_PENDING_WORK
+└── InvalidAck              409  INVALID_OFFSET
 """
 
 from __future__ import annotations

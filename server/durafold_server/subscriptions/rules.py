@@ -4,7 +4,7 @@ Every function takes the state as it is and returns the state as it becomes, or 
 What has to be done is not listed as effects but read off the state with `due_at` and `attempt_is_due`, so a
 restart goes on where the last process ended without knowing what that one had begun.
 
-A wake goes through these phases::
+A wake goes through these phases:
 
     webhook     due → sent, leased → accepted, leased → done
     pull-wake   due → announced → claimed, leased → done

@@ -1,0 +1,106 @@
+"""The page docs/reference/api.md: every public name, in the order of the modules that are imported from.
+
+mkdocstrings fills it in from signatures and docstrings when the site is built. To make it anew:
+
+    PYTHONPATH=tests .venv/bin/python -m support.api_page > docs/reference/api.md
+"""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from typing import Final
+
+import durafold
+
+__all__ = ["FAMILIES", "api_page", "names_of"]
+
+SECTIONS: Final = {
+    "Providers and handles": (
+        "durafold.provider",
+        "durafold.engine",
+        "durafold.state.replica",
+    ),
+    "Hooks": ("durafold.hooks",),
+    "Atoms and derived values": ("durafold.atoms", "durafold.computed"),
+    "Reducers": (
+        "durafold.state.reducer",
+        "durafold.state.combine",
+        "durafold.state.context",
+        "durafold.state.outcomes",
+    ),
+    "Time travel": ("durafold.state.history",),
+    "Loading, hydration, caches and snapshots": (
+        "durafold.hydrate",
+        "durafold.cache",
+        "durafold.snapshots",
+    ),
+    "Presence": ("durafold.presence",),
+}
+"""Where the names of `durafold` stand, by the module that they come from."""
+
+FAMILIES: Final = {
+    "durafold.client": "The stream client",
+    "durafold.blocking": "Code without `async`",
+    "durafold.state_protocol": "Rows of State Protocol streams",
+    "durafold.reflex": "Reflex",
+    "durafold.testing": "Testing",
+    "durafold.errors": "Errors",
+    "durafold_server": "The server",
+}
+"""The other modules that programs import from, with their titles."""
+
+INTRODUCTION: Final = """\
+# API
+
+Everything that programs import, made from signatures and docstrings. Where an example says `party`, it is
+an open `Provider`, and `url` the address of its server; examples may `await`, as in `python -m asyncio`.
+
+<!-- Made by `PYTHONPATH=tests python -m support.api_page > docs/reference/api.md`: edit docstrings instead. -->
+"""
+
+
+def names_of(module: str) -> list[str]:
+    """What a module exports."""
+    return sorted(import_module(module).__all__)
+
+
+def api_page() -> str:
+    """The page's text."""
+    sections = [_section(title, "", names) for title, names in _names_of_durafold().items()]
+    sections += [_section(title, module, _family(module)) for module, title in FAMILIES.items()]
+    return "\n".join([INTRODUCTION, *sections])
+
+
+def _names_of_durafold() -> dict[str, list[str]]:
+    """The names of `durafold` by section; errors stand in their own module's."""
+    homes = {home: sorted(names) for home, names in vars(durafold)["_HOMES"].items()}
+    elsewhere = {"durafold.client", "durafold.errors"}
+    placed = {home for section in SECTIONS.values() for home in section} | elsewhere
+    named = {
+        title: [f"durafold.{name}" for home in section for name in homes.get(home, [])]
+        for title, section in SECTIONS.items()
+    }
+    rest = [f"durafold.{name}" for home in homes if home not in placed for name in homes[home]]
+    return named | ({"More": rest} if rest else {})
+
+
+def _family(module: str) -> list[str]:
+    """The names of one of the other modules, without those that stand in another one's section already."""
+    names = [name for name in names_of(module) if not _is_from_another_section(module, name)]
+    return [f"{module}.{name}" for name in names]
+
+
+def _is_from_another_section(module: str, name: str) -> bool:
+    found = getattr(import_module(module), name)
+    home = getattr(found, "__module__", module) if inspect.isclass(found) else module
+    return module == "durafold.blocking" and not home.startswith(module)
+
+
+def _section(title: str, module: str, names: list[str]) -> str:
+    origin = f"From `{module}`.\n\n" if module else ""
+    return f"## {title}\n\n{origin}" + "".join(f"::: {name}\n\n" for name in names)
+
+
+if __name__ == "__main__":
+    print(api_page().rstrip())
