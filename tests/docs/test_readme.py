@@ -11,6 +11,7 @@ from typing import IO, Final
 import pytest
 
 from durafold.testing import ServerProcess
+from support.pages import Shell
 
 README: Final = Path(__file__).parents[2] / "README.md"
 PROGRAMS: Final = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
@@ -63,6 +64,18 @@ def test_the_shopping_list_shows_milk_before_it_was_sent(server: ServerProcess, 
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
     assert (done.stdout, done.stderr, done.returncode) == ("['milk']\n", "", 0)
+
+
+def test_the_shell_shows_what_the_counter_went_through(shell: Shell) -> None:
+    create = "durafold create my-counter --type application/json"
+    dispatch, replay = re.findall(
+        r"^(durafold (?:dispatch|replay) my-counter .*?) +#", README.read_text(), re.MULTILINE
+    )
+
+    shown = [shell.run(line) for line in (create, dispatch, replay)]
+
+    assert "Confirmed 1 op on my-counter" in shown[1]
+    assert "state: 0 → 5" in shown[2]
 
 
 def test_every_program_of_the_readme_is_tested() -> None:

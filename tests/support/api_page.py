@@ -56,7 +56,7 @@ INTRODUCTION: Final = """\
 Everything that programs import, made from signatures and docstrings. Where an example says `party`, it is
 an open `Provider`, and `url` the address of its server; examples may `await`, as in `python -m asyncio`.
 
-<!-- Made by `PYTHONPATH=tests python -m support.api_page > docs/reference/api.md`: edit docstrings instead. -->
+<!-- Made by `PYTHONPATH=tests python -m support.api_page > docs/reference/api.md`. Edit docstrings. -->
 """
 
 
