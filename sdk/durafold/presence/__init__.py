@@ -4,7 +4,7 @@ Unlike state, presence is not kept: who joins asks, everybody who shows somethin
 heard of for `ttl_s` is gone. The stream `<room>/__presence__` only carries it. Nobody reads its past, so its
 server may drop that: it is created with a time-to-live, and with a retention for servers that know it.
 
-Messages of that stream, for programs in other languages::
+Messages of that stream, for programs in other languages:
 
     {"type": "here", "payload": <what I show>, "meta": {"client": "ann-17"}}     again every third of ttl_s
     {"type": "gone", "meta": {"client": "ann-17"}}

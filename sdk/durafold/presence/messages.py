@@ -16,7 +16,7 @@ GONE: Final = "gone"
 def presence_key(room: str) -> str:
     """Name of the stream that carries the presence of a room.
 
-    Example:
+    Examples:
         >>> presence_key("rooms/7")
         'rooms/7/__presence__'
     """
@@ -26,7 +26,7 @@ def presence_key(room: str) -> str:
 def room_of(key: str) -> str:
     """The room whose presence a stream carries.
 
-    Example:
+    Examples:
         >>> room_of("rooms/7/__presence__")
         'rooms/7'
     """

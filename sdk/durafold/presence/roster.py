@@ -14,7 +14,7 @@ M = TypeVar("M")
 class Roster(Generic[M]):
     """Who is here, as far as one client has heard.
 
-    Example:
+    Examples:
         >>> roster = Roster(ttl_s=10)
         >>> roster.hear("ann", "reading", now_s=0), roster.hear("ann", "reading", now_s=5)
         (True, False)

@@ -18,7 +18,7 @@ class Voices(Generic[M]):
 
     What was shown and then replaced before it was said is never said.
 
-    Example:
+    Examples:
         >>> voices = Voices("ann")
         >>> voices.show("ann", "reading", "reading")
         >>> voices.show("ann", "writing", "writing")

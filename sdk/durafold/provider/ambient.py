@@ -39,7 +39,15 @@ def ambient_provider() -> Provider:
 
 @contextmanager
 def use_provider(provider: Provider) -> Iterator[Provider]:
-    """Make a provider the one that hooks use, in this block and in tasks that are started from it."""
+    """Make a provider the one that hooks use, in this block and in tasks that are started from it.
+
+    Examples:
+        >>> other = Provider(url)
+        >>> async with other:
+        ...     with use_provider(party):
+        ...         use_server_state(0, "ambient")[0]
+        0
+    """
     token = _ambient.set(provider)
     try:
         yield provider

@@ -51,7 +51,7 @@ AnyHandle = TypeVar("AnyHandle", bound=Handle[Any])
 
 
 class Provider(Lifetime):
-    """The streams of one server, shared by everything in a process::
+    """The streams of one server, shared by everything in a process:
 
         async with Provider("http://127.0.0.1:4437/v1/stream") as party:
             counter = party.server_state(0, "my-counter")
@@ -107,6 +107,12 @@ class Provider(Lifetime):
         hook_readings: the derived values that hooks use, as long as their declarations exist.
         hook_orphans: those whose declarations are gone, to be closed by the next hook.
         nodes: the computations behind derived values, as long as somebody uses them.
+
+    Examples:
+        >>> async with Provider(url) as own:
+        ...     counter = own.server_state(0, "visits")
+        ...     await counter.increment()
+        1
     """
 
     def __init__(
@@ -215,6 +221,15 @@ class Provider(Lifetime):
             ConfigurationError: the provider is not open, the key cannot be used, or it is in use with another
                 default.
             ProviderClosed: the provider was closed.
+
+        Examples:
+            >>> counter = party.server_state(0, "my-counter")
+            >>> await counter.increment(2)
+            2
+            >>> await counter.set(lambda n: n * 10)
+            20
+            >>> counter.value
+            20
         """
         shared = self._use(Declaration(key, set_state_reducer, default, state_type=state_type))
         return ServerState(shared.engine, partial(self._release, shared))
@@ -246,6 +261,13 @@ class Provider(Lifetime):
             ConfigurationError: the provider is not open, the key or types cannot be used, or the key is in
                 use with another reducer or initial state.
             ProviderClosed: the provider was closed.
+
+        Examples:
+            >>> def shopping(items: list[str], action: str) -> list[str]:
+            ...     return [*items, action]
+            >>> items = party.server_reducer(shopping, [], "shopping")
+            >>> await items.dispatch("milk")
+            ['milk']
         """
         shared = self._use(Declaration(key, reducer, initial, actions, state_type, unwrap))
         return ServerReducer(shared.engine, partial(self._release, shared))
@@ -265,6 +287,16 @@ class Provider(Lifetime):
             StreamConflict: a stream of that name exists, and is something else.
             BadRequest: it is no offset of the stream.
             DurafoldError: the server does not answer, or refuses.
+
+        Examples:
+            >>> plan = party.server_state("a", "plan")
+            >>> await plan.set("b")
+            'b'
+            >>> what_if = await party.fork(plan, "plan-what-if")
+            >>> await what_if.set("c")
+            'c'
+            >>> plan.value
+            'b'
         """
         source = self._open_stream(handle.key)
         await source.fork(stream_url(self.url, key), offset=at or handle.offset)
@@ -273,8 +305,6 @@ class Provider(Lifetime):
 
     def presence(self, room: str, model: type[M], *, ttl_s: float = 15.0, apart: bool = False) -> Presence[M]:
         """Who else is in a room, and what each shows: cursors, names, "is typing". Nothing of it is kept.
-
-        ::
 
             room = party.presence("rooms/7", Cursor)
             room.set(Cursor(x=3, y=4))
@@ -292,6 +322,16 @@ class Provider(Lifetime):
             ConfigurationError: the provider is not open, an argument cannot work, or the room is in use with
                 another type or `ttl_s`.
             ProviderClosed: the provider was closed.
+
+        Examples:
+            >>> import anyio
+            >>> async with Provider(url, client_id="ben") as other:
+            ...     theirs, mine = other.presence("rooms/7", str), party.presence("rooms/7", str)
+            ...     theirs.set("is typing")
+            ...     while not mine.others:
+            ...         await anyio.sleep(0.01)
+            ...     list(mine.others.values())
+            ['is typing']
         """
         tasks = self._require_open()
         seat = self._rooms.enter(room, model, ttl_s, tasks, apart=apart)

@@ -97,11 +97,9 @@ class Lifetime:
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Open the provider and keep it open until `aclose` is called: for a task of its own.
 
-        ::
-
-            await task_group.start(party.run)  # open from here on
-            ...
-            await party.aclose()
+        await task_group.start(party.run)  # open from here on
+        ...
+        await party.aclose()
         """
         async with self:
             task_status.started()

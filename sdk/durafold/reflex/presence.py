@@ -40,7 +40,7 @@ def use_presence(
 ) -> type[PresenceClass[M]]:
     """Who else is here, in any tab of any app or program, and what each shows: cursors, names, "is typing".
 
-    Call it at module level; nothing is opened until the app runs. ::
+    Call it at module level; nothing is opened until the app runs.
 
         class Person(BaseModel):
             name: str = "Somebody"
