@@ -1,8 +1,9 @@
-"""Links lead somewhere, and pages are found: from the overview and from llms.txt."""
+"""Links lead somewhere, and pages are found: from the overview, the navigation and llms.txt."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Final
 
@@ -55,6 +56,14 @@ def test_every_page_is_named(index: Path) -> None:
     named = {(DOCS / target).resolve() for target in links(index)}
 
     assert [str(page.relative_to(DOCS)) for page in PAGES if page not in named | {DOCS / "index.md"}] == []
+
+
+def test_every_page_has_its_place_in_the_sites_navigation() -> None:
+    project = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]
+    overview, *sections = project["nav"]
+    listed = [overview, *(page for section in sections for pages in section.values() for page in pages)]
+
+    assert sorted(listed) == [str(page.relative_to(DOCS)) for page in PAGES]
 
 
 def test_llms_txt_has_the_form_that_its_readers_expect() -> None:
