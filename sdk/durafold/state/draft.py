@@ -13,12 +13,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, MutableSequence
 from dataclasses import fields, is_dataclass, replace
+from functools import lru_cache
 from typing import Any, Final, overload
 
 from pydantic import BaseModel
 
 __all__ = ["draft_of", "finished", "with_draft"]
 
+_COPYABLE: Final = frozenset({dict, list})
 _PLAIN: Final = frozenset({bool, int, float, str, bytes, type(None)})
 
 
@@ -81,18 +83,25 @@ class _Draft:
     Until something is written, `_parts` holds the drafts of parts that were looked at. The first write, here
     or in a part, makes `_copy`, one level deep, with those drafts in their places; from then on drafts of
     parts are made there. So a part is known by its place, also where one object stands in two of them.
+    `_touched` are the places of the copy that may hold a draft or something new.
     """
+
+    __slots__ = ("_base", "_changed", "_copy", "_new", "_parts", "_touched")
 
     _base: Any
     _copy: Any
     _parts: dict[Any, Any]
+    _touched: set[Any]
     _changed: Callable[[], None]
     _new: dict[int, Any]
 
     def __init__(self, base: Any, changed: Callable[[], None], new: dict[int, Any]) -> None:
-        values = {"_base": base, "_copy": None, "_parts": {}, "_changed": changed, "_new": new}
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+        self._base = base
+        self._copy = None
+        self._parts = {}
+        self._touched = set()
+        self._changed = changed
+        self._new = new
 
     def _now(self) -> Any:
         return self._base if self._copy is None else self._copy
@@ -100,10 +109,12 @@ class _Draft:
     def _write(self) -> Any:
         if self._copy is None:
             self._changed()
-            written = copy.copy(self._base)
+            base = self._base
+            written = base.copy() if type(base) in _COPYABLE else copy.copy(base)
             for place, part in self._parts.items():
                 written[place] = part
-            object.__setattr__(self, "_copy", written)
+            self._touched.update(self._parts)
+            self._copy = written
             self._parts.clear()
         return self._copy
 
@@ -114,8 +125,11 @@ class _Draft:
         if place in self._parts:
             return self._parts[place]
         part = draft_of(value, self._part_changed, self._new)
-        if part is not value:
-            (self._parts if self._copy is None else self._copy)[place] = part
+        if part is not value and self._copy is None:
+            self._parts[place] = part
+        elif part is not value:
+            self._copy[place] = part
+            self._touched.add(place)
         return part
 
     def _part_changed(self) -> None:
@@ -144,11 +158,14 @@ class _Draft:
 
 
 class _DictDraft(_Draft, MutableMapping[Any, Any]):
+    __slots__ = ()
+
     def __getitem__(self, key: Any) -> Any:
         return self._part(key, self._now()[key])
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self._write()[key] = self._taken(value)
+        self._touched.add(key)
 
     def __delitem__(self, key: Any) -> None:
         if key not in self._now():
@@ -169,10 +186,18 @@ class _DictDraft(_Draft, MutableMapping[Any, Any]):
     def _finish(self) -> Any:
         if self._copy is None:
             return self._base
-        return {key: self._given(value) for key, value in self._copy.items()}
+        changed = dict(self._copy)
+        for key in self._touched:
+            if key in changed:
+                changed[key] = self._given(changed[key])
+        return changed
 
 
 class _ListDraft(_Draft, MutableSequence[Any]):
+    """Its places move, so all of them count as touched."""
+
+    __slots__ = ()
+
     @overload
     def __getitem__(self, index: int) -> Any: ...
     @overload
@@ -212,7 +237,21 @@ class _ListDraft(_Draft, MutableSequence[Any]):
 
 
 class _ObjectDraft(_Draft):
-    """A draft of a dataclass or pydantic model, frozen or not."""
+    """A draft of a dataclass or pydantic model, frozen or not. Its fields are attributes, its own are not."""
+
+    __slots__ = ()
+
+    def __init__(self, base: Any, changed: Callable[[], None], new: dict[int, Any]) -> None:
+        own = {
+            "_base": base,
+            "_copy": None,
+            "_parts": {},
+            "_touched": set(),
+            "_changed": changed,
+            "_new": new,
+        }
+        for name, value in own.items():
+            object.__setattr__(self, name, value)
 
     def _write(self) -> Any:
         if self._copy is None:
@@ -242,6 +281,12 @@ class _ObjectDraft(_Draft):
 
 
 def _names(value: Any) -> frozenset[str]:
-    if isinstance(value, BaseModel):
-        return frozenset(type(value).model_fields)
-    return frozenset(field.name for field in fields(value))
+    kind: Any = type(value)
+    return _names_of(kind)
+
+
+@lru_cache(maxsize=256)
+def _names_of(kind: Any) -> frozenset[str]:
+    if issubclass(kind, BaseModel):
+        return frozenset(kind.model_fields)
+    return frozenset(field.name for field in fields(kind))
