@@ -34,6 +34,7 @@ __all__ = [
     "fold",
     "name_of",
     "needs_context",
+    "outcome_of",
     "reducer",
     "replay",
     "run_reducer",
@@ -91,12 +92,15 @@ def fold(step: Step[S], state: S, message: Message, revision: int) -> tuple[S, O
         return state, CONFLICT
     try:
         return step(state, message), APPLIED
-    except Reject as refusal:
-        return state, Outcome("rejected", refusal)
-    except UnknownAction as unknown:
-        return state, Outcome("unknown", unknown)
     except Exception as error:  # noqa: BLE001 - a poison action must not stop the readers of its stream
-        return state, Outcome("poison", error)
+        return state, outcome_of(error)
+
+
+def outcome_of(error: Exception) -> Outcome:
+    """What it means that a step raised an exception."""
+    if isinstance(error, Reject):
+        return Outcome("rejected", error)
+    return Outcome("unknown" if isinstance(error, UnknownAction) else "poison", error)
 
 
 def action_step(

@@ -63,12 +63,16 @@ class Envelope(NamedTuple):
     seed: str | None = None
 
 
+_new: Final = tuple.__new__
+"""Makes one of these tuples of a tuple: the class itself takes four times as long."""
+
+
 def parse_action_id(text: str) -> ActionId | None:
     """`k3f9:17` → ActionId, or None when it is not of that form."""
     client_id, _, digits = text.rpartition(":")
     if not client_id or not digits.isdecimal() or not digits.isascii() or len(digits) > _MAX_DIGITS:
         return None
-    return ActionId(client_id, int(digits))
+    return _new(ActionId, (client_id, int(digits)))
 
 
 def to_message(envelope: Envelope) -> dict[str, Any]:
@@ -131,21 +135,18 @@ def from_message(message: Any) -> Envelope:
 
 
 def _enveloped(kind: str, payload: Any, identity: ActionId, meta: dict[str, Any]) -> Envelope:
-    if len(meta) == 2 and meta.get("v") == ENVELOPE_VERSION:
-        return Envelope(kind, payload, identity)
     get = meta.get
-    by, seed = get("by"), get("seed")
-    return Envelope(
-        kind,
-        payload,
-        identity,
-        _integer(get("if_revision")),
-        _integer(get("ts")),
-        by if isinstance(by, str) else None,
-        _integer(get("v")) or ENVELOPE_VERSION,
-        seed if isinstance(seed, str) else None,
+    if_revision, ts_ms, by, version, seed = get("if_revision"), get("ts"), get("by"), get("v"), get("seed")
+    return _new(
+        Envelope,
+        (
+            kind,
+            payload,
+            identity,
+            if_revision if type(if_revision) is int else None,
+            ts_ms if type(ts_ms) is int else None,
+            by if isinstance(by, str) else None,
+            (version if type(version) is int else 0) or ENVELOPE_VERSION,
+            seed if isinstance(seed, str) else None,
+        ),
     )
-
-
-def _integer(value: Any) -> int | None:
-    return value if type(value) is int else None
