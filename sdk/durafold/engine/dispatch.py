@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Generic, Literal, TypeVar, cast
 
 import anyio
+import anyio.lowlevel
 
 __all__ = ["Dispatch", "Stage"]
 
@@ -37,13 +38,12 @@ class Dispatch(Generic[S]):
         Exception: whatever the function of a functional update raised.
     """
 
-    __slots__ = ("__weakref__", "_done", "_error", "_is_sent", "_report", "_retrieved", "_stage", "_state")
+    __slots__ = ("__weakref__", "_advanced", "_error", "_report", "_retrieved", "_stage", "_state")
 
     def __init__(self, report: Callable[[Exception], None]) -> None:
         self._report = report
         self._stage: Stage = "shown"
-        self._is_sent = anyio.Event()
-        self._done = anyio.Event()
+        self._advanced: anyio.Event | None = None  # made by the first that waits: most are never waited for
         self._state: S | None = None
         self._error: Exception | None = None
         self._retrieved = False
@@ -71,16 +71,29 @@ class Dispatch(Generic[S]):
 
     async def _confirmation(self) -> S:
         self._retrieved = True
-        await self._done.wait()
+        await self._leaves("shown", "sent")
         if self._error is not None:
             raise self._error
         return cast("S", self._state)
 
     async def _durability(self) -> None:
         self._retrieved = True
-        await self._is_sent.wait()
+        await self._leaves("shown")
         if self._error is not None:
             raise self._error
+
+    async def _leaves(self, *stages: Stage) -> None:
+        """Wait until it is at none of these stages."""
+        await anyio.lowlevel.checkpoint()
+        while self._stage in stages:
+            self._advanced = self._advanced or anyio.Event()
+            await self._advanced.wait()
+
+    def _advance(self, stage: Stage) -> None:
+        self._stage = stage
+        if self._advanced is not None:
+            self._advanced.set()
+            self._advanced = None
 
     def __del__(self) -> None:
         if self._error is not None and not self._retrieved:
@@ -102,24 +115,21 @@ class _Sent:
 def mark_sent(dispatch: Dispatch[Any]) -> None:
     """The server has it durably."""
     if dispatch._stage == "shown":
-        dispatch._stage = "sent"
-    dispatch._is_sent.set()
+        dispatch._advance("sent")
 
 
 def resolve(dispatch: Dispatch[S], state: S) -> None:
     """It was folded, and this is the state right after it."""
-    dispatch._stage, dispatch._state = "confirmed", state
-    dispatch._is_sent.set()
-    dispatch._done.set()
+    dispatch._state = state
+    dispatch._advance("confirmed")
 
 
 def fail(dispatch: Dispatch[Any], error: Exception) -> None:
     """It will never be confirmed."""
-    dispatch._stage, dispatch._error = "failed", error
-    dispatch._is_sent.set()
-    dispatch._done.set()
+    dispatch._error = error
+    dispatch._advance("failed")
 
 
 async def until_sent(dispatch: Dispatch[Any]) -> None:
     """Wait until the server has it durably or it has failed, without raising and without having seen why."""
-    await dispatch._is_sent.wait()
+    await dispatch._leaves("shown")

@@ -18,6 +18,7 @@ What always holds:
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Generic, TypeAlias, TypeVar
@@ -327,7 +328,7 @@ def mark(replica: Replica[S], marks: Mapping[int, Mark | None]) -> Replica[S]:
 
     None: the identity is forgotten, because the action will be sent under a new one.
     """
-    return replace(replica, pending=_marked(replica.pending, marks))
+    return Replica(replica.confirmed, _marked(replica.pending, marks), replica.view, replica.version)
 
 
 def confirm(step: Step[S], replica: Replica[S], batch: Batch) -> Confirmation[S]:
@@ -413,9 +414,18 @@ def _apply(effect: Callable[[S], S], state: S) -> tuple[S, bool]:
 def _marked(pending: tuple[Pending[S], ...], marks: Mapping[int, Mark | None]) -> tuple[Pending[S], ...]:
     if not marks:
         return pending
-    return tuple(
-        replace(entry, mark=marks[entry.ticket]) if entry.ticket in marks else entry for entry in pending
-    )
+    entries = list(pending)
+    for ticket, given in marks.items():
+        # Tickets grow, so looking for one does not grow with what is pending: a burst marks one at a time.
+        index = bisect_left(entries, ticket, key=_ticket_of)
+        if index < len(entries) and entries[index].ticket == ticket:
+            entry = entries[index]
+            entries[index] = Pending(ticket, entry.effect, given, entry.shown)
+    return tuple(entries)
+
+
+def _ticket_of(entry: Pending[S]) -> int:
+    return entry.ticket
 
 
 def _went_as_shown(replica: Replica[S], folded: FoldedBatch[S]) -> bool:
