@@ -6,12 +6,16 @@ ends. Everything here is generic: a face of another class needs `run`, `call` an
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import os
 import threading
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
+from contextvars import Context, copy_context
+from importlib import import_module
 from typing import Any, Final, Generic, TypeVar
 
 import anyio
@@ -43,7 +47,7 @@ class Portal:
         """Take the thread for gone, as it is in a process that was forked; the next call starts another."""
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._portal: BlockingPortal | None = None
+        self._loop: _Loop | None = None
 
     def run(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Call an asynchronous function in the loop and wait for its result.
@@ -55,17 +59,17 @@ class Portal:
             ConfigurationError: called in the loop's own thread, which would wait for itself.
             Exception: whatever the function raises.
         """
+        loop = self._outside_the_loop()
         job = _Job(function, args)
-        portal = self._outside_the_loop()
         is_submitted = False
         try:
-            future = portal.start_task_soon(job.run)
+            loop.start(job)
             is_submitted = True
-            return future.result()
+            return job.future.result()
         except BaseException:
             if not job.ended.is_set():  # interrupted, maybe even before we learned that it was submitted
                 job.is_abandoned = True
-                portal.start_task_soon(job.cancel)
+                loop.portal.start_task_soon(job.cancel)
                 if is_submitted or job.scope is not None:
                     job.ended.wait()
             raise
@@ -76,51 +80,53 @@ class Portal:
         Raises:
             Exception: whatever the function raises.
         """
-        portal = self._running()
+        loop = self._running()
         if self._is_inside:
             return function()
-        return portal.start_task_soon(function).result()
+        job = _Job(_asynchronous(function), ())
+        loop.start(job)
+        return job.future.result()
 
     def post(self, function: Callable[[], None]) -> None:
         """Have an ordinary function called in the loop's thread soon, without waiting for it."""
-        self._running().start_task_soon(function)
+        self._running().start(_Job(_asynchronous(function), ()))
 
     def held(self, manager: AbstractAsyncContextManager[T]) -> AbstractContextManager[T]:
         """An asynchronous context manager as an ordinary one. One task of the loop enters and leaves it."""
-        return self._outside_the_loop().wrap_async_context_manager(manager)
+        return self._outside_the_loop().portal.wrap_async_context_manager(manager)
 
     def close(self) -> None:
         """Cancel what still runs, and stop the thread. A later call starts another."""
         with self._lock:
-            portal, thread = self._portal, self._thread
-            self._portal = self._thread = None
-        if portal is None or thread is None or not thread.is_alive():
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+        if loop is None or thread is None or not thread.is_alive():
             return
         with suppress(RuntimeError):  # it has stopped already
-            portal.start_task_soon(portal.stop, True)
+            loop.portal.start_task_soon(loop.portal.stop, True)
         thread.join(_STOP_TIMEOUT_S)
 
     @property
     def _is_inside(self) -> bool:
         return threading.current_thread() is self._thread
 
-    def _outside_the_loop(self) -> BlockingPortal:
-        portal = self._running()
+    def _outside_the_loop(self) -> _Loop:
+        loop = self._running()
         if self._is_inside:
             raise ConfigurationError(
                 "A blocking call was made in the thread of the event loop, where it would wait for itself",
                 hint="Callbacks run there: hand the work to a thread of yours",
             )
-        return portal
+        return loop
 
-    def _running(self) -> BlockingPortal:
+    def _running(self) -> _Loop:
         with self._lock:
-            if self._portal is None or self._thread is None or not self._thread.is_alive():
-                self._thread, self._portal = self._start()
-            return self._portal
+            if self._loop is None or self._thread is None or not self._thread.is_alive():
+                self._thread, self._loop = self._start()
+            return self._loop
 
-    def _start(self) -> tuple[threading.Thread, BlockingPortal]:
-        started: Future[BlockingPortal] = Future()
+    def _start(self) -> tuple[threading.Thread, _Loop]:
+        started: Future[_Loop] = Future()
         thread = threading.Thread(
             target=anyio.run,
             args=(_serve, started),
@@ -133,9 +139,10 @@ class Portal:
 
 
 class _Job(Generic[T]):
-    """A call that another thread waits for.
+    """A call that another thread may wait for.
 
     Attributes:
+        future: its result, for that thread.
         scope: to cancel it with, once it has begun.
         is_abandoned: nobody waits any more.
         ended: it has ended, and cleaned up.
@@ -144,29 +151,108 @@ class _Job(Generic[T]):
     def __init__(self, function: Callable[..., Awaitable[T]], args: Sequence[Any]) -> None:
         self._function = function
         self._args = args
+        self.future: Future[T] = Future()
         self.scope: anyio.CancelScope | None = None
         self.is_abandoned = False
         self.ended = threading.Event()
 
-    async def run(self) -> T:
+    async def run(self) -> None:
+        """In the loop's thread, as a task. What the function raises is for the thread that waits."""
         try:
-            with anyio.CancelScope() as self.scope:
-                self.cancel()
-                return await self._function(*self._args)
-            raise CancelledError
-        finally:
+            result = await self._result()
+        except Exception as error:  # noqa: BLE001 - handed to the thread that waits
+            self.fail(error)
+        except BaseException:
+            self.fail(CancelledError())
+            raise
+        else:
             self.ended.set()
+            self.future.set_result(result)
+
+    def fail(self, error: BaseException) -> None:
+        """There will be no result. The second of two such calls is one too many, and does nothing."""
+        self.ended.set()
+        with suppress(InvalidStateError):
+            self.future.set_exception(error)
 
     def cancel(self) -> None:
         """In the loop's thread."""
         if self.is_abandoned and self.scope is not None:
             self.scope.cancel()
 
+    async def _result(self) -> T:
+        with anyio.CancelScope() as self.scope:
+            self.cancel()
+            return await self._function(*self._args)
+        raise CancelledError
 
-async def _serve(started: Future[BlockingPortal]) -> None:
+
+class _Loop:
+    """A running event loop, for other threads.
+
+    Args:
+        portal: see the attribute.
+
+    Attributes:
+        portal: anyio's way to it. Each of its calls waits twice for the loop: once until the call has begun.
+    """
+
+    def __init__(self, portal: BlockingPortal) -> None:
+        self.portal = portal
+        self._inbox: deque[tuple[Context, _Job[Any]]] = deque()
+        self._news = anyio.Event()
+        self._soon = _soon_of_this_loop()
+        self._has_ended = False
+
+    def start(self, job: _Job[Any]) -> None:
+        """Start a job as a task, in the context of the thread that calls, without waiting for it.
+
+        Raises:
+            RuntimeError: the loop has ended.
+        """
+        self._inbox.append((copy_context(), job))
+        self._soon(self._wake)
+        if self._has_ended:
+            job.fail(CancelledError())
+
+    async def serve(self) -> None:
+        """In the loop's thread: start what other threads want, until this is cancelled."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                while True:
+                    while self._inbox:
+                        context, job = self._inbox.popleft()
+                        context.run(tasks.start_soon, job.run)
+                    self._news = anyio.Event()
+                    await self._news.wait()
+        finally:
+            self._has_ended = True
+            for _, job in self._inbox:
+                job.fail(CancelledError())
+
+    def _wake(self) -> None:
+        self._news.set()
+
+
+async def _serve(started: Future[_Loop]) -> None:
     async with BlockingPortal() as portal:
-        started.set_result(portal)
-        await portal.sleep_until_stopped()
+        loop = _Loop(portal)
+        started.set_result(loop)
+        await loop.serve()
+
+
+def _soon_of_this_loop() -> Callable[..., object]:
+    try:
+        return asyncio.get_running_loop().call_soon_threadsafe
+    except RuntimeError:  # trio does not count as running
+        return import_module("trio").lowlevel.current_trio_token().run_sync_soon  # type: ignore[no-any-return]
+
+
+def _asynchronous(function: Callable[[], T]) -> Callable[[], Awaitable[T]]:
+    async def call() -> T:
+        return function()
+
+    return call
 
 
 def shared_portal() -> Portal:
