@@ -165,6 +165,8 @@ class Handle(Reading[S]):
     def undo_group(self) -> AbstractContextManager[None]:
         """What is dispatched inside `with handle.undo_group():` is undone in one step.
 
+        It holds for the task that enters it, and for those started from it, not for others beside them.
+
         Examples:
             >>> score = party.server_state(0, "score")
             >>> with score.undo_group():
@@ -174,7 +176,7 @@ class Handle(Reading[S]):
             >>> await score.undo()
             0
         """
-        return self._engine.own.undo.current.group()
+        return self._engine.own.undo.group()
 
     def acting_for(self, user: str) -> AbstractContextManager[None]:
         """One process may act for many users, as a web app does: each undoes what they did themselves.
@@ -183,7 +185,7 @@ class Handle(Reading[S]):
                 handle.undo()
 
         What is dispatched in the block is remembered as that user's, and `can_undo`, `undo` and the others
-        are about theirs. Nothing may be awaited in the block; await what `undo` returned behind it. Users are
+        are about theirs. It holds for the task that enters it, and for those started from it. Users are
         forgotten when 1,000 others were active since.
 
         Args:

@@ -6,9 +6,10 @@ shared values, known (`durafold.state.inverse`), and computed from the state tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from durafold.engine.definition import Definition
@@ -55,8 +56,9 @@ class _Step(Generic[S]):
 
 @dataclass(eq=False, slots=True)
 class _Group(Generic[S]):
-    """Actions that are undone together, by ticket."""
+    """Actions that are undone together, by ticket. `block`: the `undo_group()` they are of."""
 
+    block: object | None = None
     steps: dict[int, _Step[S]] = field(default_factory=dict)
 
 
@@ -65,13 +67,15 @@ class UndoStack(Generic[S]):
 
     Args:
         engine: dispatches what undoes and redoes.
+        block: the `undo_group()` that the caller is in, if any.
     """
 
-    def __init__(self, engine: Dispatching[S]) -> None:
+    def __init__(self, engine: Dispatching[S], block: Callable[[], object | None]) -> None:
         self._engine = engine
+        self._block = block
         self._done: list[_Group[S]] = []
         self._undone: list[_Group[S]] = []
-        self._open: _Group[S] | None = None
+        self._redone: _Group[S] | None = None
         self._mode: str = "do"
 
     @property
@@ -92,31 +96,15 @@ class UndoStack(Generic[S]):
             return
         if self._mode == "do":
             self._undone.clear()
-        group = self._open
-        if group is None:
-            group = self._push()
+        group = self._redone or self._group_of(self._block()) or self._push(_Group(self._block()))
         group.steps[ticket] = _Step(kind, payload, function, before)
 
     def forget(self, ticket: int) -> None:
         """An own action has failed: there is nothing of it to undo."""
         for group in reversed(self._done):
             if group.steps.pop(ticket, None) is not None:
-                self._done = [other for other in self._done if other.steps or other is self._open]
+                self._done = [other for other in self._done if other.steps]
                 return
-
-    @contextmanager
-    def group(self) -> Iterator[None]:
-        """What is dispatched in the block is undone in one step."""
-        if self._open is not None:
-            yield  # the outer group has it
-            return
-        self._open = self._push()
-        try:
-            yield
-        finally:
-            group, self._open = self._open, None
-            if not group.steps and group in self._done:
-                self._done.remove(group)
 
     def undo(self) -> Dispatch[S] | None:
         """Undo the last step; returns its last action, None if there is nothing to undo."""
@@ -136,23 +124,24 @@ class UndoStack(Generic[S]):
             return None
         group = self._undone.pop()
         last: Dispatch[S] | None = None
-        self._mode = "redo"
+        self._mode, self._redone = "redo", self._push(_Group())
         try:
-            with self.group():
-                for step in group.steps.values():
-                    last = self._again(step)
+            for step in group.steps.values():
+                last = self._again(step)
         finally:
-            self._mode = "do"
+            self._mode, self._redone = "do", None
         return last
 
-    def _push(self) -> _Group[S]:
-        group: _Group[S] = _Group()
+    def _group_of(self, block: object | None) -> _Group[S] | None:
+        return next((group for group in reversed(self._done) if block and group.block is block), None)
+
+    def _push(self, group: _Group[S]) -> _Group[S]:
         self._done.append(group)
         del self._done[:-MAX_GROUPS]
         return group
 
     def _require_no_group(self) -> None:
-        if self._open is not None:
+        if self._block() is not None:
             raise ConfigurationError("Nothing can be undone or redone inside undo_group()")
 
     def _again(self, step: _Step[S]) -> Dispatch[S]:
@@ -188,6 +177,20 @@ class UndoStack(Generic[S]):
         return [(ACTION, definition.actions.dump(item)) for item in actions]
 
 
+@dataclass(frozen=True, slots=True)
+class _Acting:
+    """For whom the code around a dispatch acts, and in which `undo_group()` it is."""
+
+    user: str | None = None
+    block: object | None = None
+
+
+_NOBODY: Final = _Acting()
+
+# In the context, so that what one task or thread says of itself does not hold for the others beside it.
+_contexts: ContextVar[Mapping[UndoStacks[Any], _Acting]] = ContextVar("durafold_acting")
+
+
 class UndoStacks(Generic[S]):
     """The `UndoStack` of each user of a key in this process: a web app acts for many at a time.
 
@@ -197,24 +200,45 @@ class UndoStacks(Generic[S]):
 
     def __init__(self, engine: Dispatching[S]) -> None:
         self._engine = engine
-        self._process: UndoStack[S] = UndoStack(engine)
+        self._process: UndoStack[S] = UndoStack(engine, self._block)
         self._users: dict[str, UndoStack[S]] = {}  # in the order in which they were last active
-        self.current = self._process
 
-    @contextmanager
-    def of(self, user: str) -> Iterator[None]:
-        """`current` is the user's in the block, which must not await."""
-        stack = self._users.pop(user) if user in self._users else UndoStack(self._engine)
+    @property
+    def current(self) -> UndoStack[S]:
+        """The stack of whom the caller acts for."""
+        user = self._acting.user
+        if user is None:
+            return self._process
+        stack = self._users.pop(user, None) or UndoStack(self._engine, self._block)
         self._users[user] = stack
         if len(self._users) > MAX_USERS:
             del self._users[next(iter(self._users))]
-        before, self.current = self.current, stack
-        try:
-            yield
-        finally:
-            self.current = before
+        return stack
+
+    def of(self, user: str) -> AbstractContextManager[None]:
+        """`current` is the user's in the block, and in tasks that are started from it."""
+        return self._as(replace(self._acting, user=user))
+
+    def group(self) -> AbstractContextManager[None]:
+        """What is dispatched in the block is undone in one step; of nested blocks, the outer one counts."""
+        return self._as(replace(self._acting, block=self._block() or object()))
 
     def forget(self, ticket: int) -> None:
         """An own action has failed, whoever dispatched it."""
         for stack in (self._process, *self._users.values()):
             stack.forget(ticket)
+
+    @property
+    def _acting(self) -> _Acting:
+        return _contexts.get({}).get(self, _NOBODY)
+
+    def _block(self) -> object | None:
+        return self._acting.block
+
+    @contextmanager
+    def _as(self, acting: _Acting) -> Iterator[None]:
+        token = _contexts.set({**_contexts.get({}), self: acting})
+        try:
+            yield
+        finally:
+            _contexts.reset(token)

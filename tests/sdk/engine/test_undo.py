@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import pytest
 
 from durafold.engine import ServerReducer
@@ -189,6 +190,45 @@ async def test_each_user_of_a_process_undoes_their_own_actions(server: ServerPro
         assert undone is not None
         assert await undone == ["his"]
         assert (could_undo_more, items.can_undo) == (False, False)
+
+
+async def test_an_undo_group_is_that_of_its_task_and_not_of_others_beside_it(
+    server: ServerProcess, key: str
+) -> None:
+    async with Provider(server.url) as party, anyio.create_task_group() as tasks:
+        items = shopping(party, key)
+        is_beside, may_leave, has_left = anyio.Event(), anyio.Event(), anyio.Event()
+
+        async def group() -> None:
+            with items.undo_group():
+                items.dispatch(add("a"))
+                is_beside.set()
+                await may_leave.wait()
+                items.dispatch(add("c"))
+            has_left.set()
+
+        tasks.start_soon(group)
+        await is_beside.wait()
+        items.dispatch(add("b"))
+        items.undo()
+        seen = items.value
+        may_leave.set()
+        await has_left.wait()
+        items.undo()
+
+        assert (seen, items.value) == (["a"], [])
+
+
+async def test_one_may_wait_while_acting_for_a_user(server: ServerProcess, key: str) -> None:
+    async with Provider(server.url) as party:
+        items = shopping(party, key)
+        with items.acting_for("ann"):
+            await items.dispatch(add("hers"))
+            undone = items.undo()
+            assert undone is not None
+            await undone
+
+        assert (items.value, items.can_undo) == ([], False)
 
 
 async def test_a_refused_action_of_a_user_is_not_undone(server: ServerProcess, key: str) -> None:
