@@ -151,5 +151,6 @@ _WORDS: Final = [
         (r"\banext\(", "next("),
         (r"\baclose\b", "close"),
         (r"\bOnly one\s+task\b", "Only one thread"),
+        (r"the task that enters it, and for those started from it", "the thread that enters it"),
     )
 ]

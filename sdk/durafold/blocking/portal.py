@@ -1,7 +1,7 @@
 """`Portal`: an event loop in a background thread, for code that does not run in one.
 
 One portal serves the whole process: `shared_portal`. It starts with its first call and stops when the process
-ends. Everything here is generic: a face of another class needs `run`, `call` and `held`, and nothing else.
+ends. Everything here is generic: faces need `run`, `call`, `start` and `held`, and nothing else.
 """
 
 from __future__ import annotations
@@ -9,21 +9,24 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from contextvars import Context, copy_context
+from functools import partial
 from importlib import import_module
 from typing import Any, Final, Generic, TypeVar
 
 import anyio
+from anyio.abc import TaskStatus
 from anyio.from_thread import BlockingPortal
 
 from durafold.errors import ConfigurationError
 
-__all__ = ["Portal", "shared_portal"]
+__all__ = ["LeasedPortal", "Portal", "Running", "shared_portal"]
 
 T = TypeVar("T")
 
@@ -56,7 +59,8 @@ class Portal:
         the interruption goes on when it has cleaned up.
 
         Raises:
-            ConfigurationError: called in the loop's own thread, which would wait for itself.
+            ConfigurationError: called in the loop's own thread, which would wait for itself, or in a thread
+                with another event loop, which would stand still meanwhile.
             Exception: whatever the function raises.
         """
         loop = self._outside_the_loop()
@@ -91,6 +95,20 @@ class Portal:
         """Have an ordinary function called in the loop's thread soon, without waiting for it."""
         self._running().start(_Job(_asynchronous(function), ()))
 
+    def start(self, function: Callable[..., Awaitable[None]]) -> Running:
+        """Run an asynchronous function in the loop beside everything else, and wait until it has started.
+
+        Args:
+            function: takes `task_status`, and calls `task_status.started()`.
+
+        Raises:
+            ConfigurationError: as for `run`.
+            Exception: what the function raises before it has started.
+        """
+        running = Running()
+        self._outside_the_loop().portal.start_task(partial(running.run, function))
+        return running
+
     def held(self, manager: AbstractAsyncContextManager[T]) -> AbstractContextManager[T]:
         """An asynchronous context manager as an ordinary one. One task of the loop enters and leaves it."""
         return self._outside_the_loop().portal.wrap_async_context_manager(manager)
@@ -106,6 +124,14 @@ class Portal:
             loop.portal.start_task_soon(loop.portal.stop, True)
         thread.join(_STOP_TIMEOUT_S)
 
+    def lease(self) -> LeasedPortal:
+        """The loop that runs now, for something that lives in it and cannot move to another."""
+        return LeasedPortal(self, self._running())
+
+    def has(self, loop: _Loop) -> bool:
+        """Whether a loop still runs, and in this process."""
+        return self._loop is loop
+
     @property
     def _is_inside(self) -> bool:
         return threading.current_thread() is self._thread
@@ -116,6 +142,11 @@ class Portal:
             raise ConfigurationError(
                 "A blocking call was made in the thread of the event loop, where it would wait for itself",
                 hint="Callbacks run there: hand the work to a thread of yours",
+            )
+        if _is_in_an_event_loop() and not _is_at_a_prompt():
+            raise ConfigurationError(
+                "A blocking call was made in a thread that runs an event loop, and would hold all of it up",
+                hint="Use the asynchronous API there, or make the call in a thread (asyncio.to_thread)",
             )
         return loop
 
@@ -136,6 +167,83 @@ class Portal:
         )
         thread.start()
         return thread, started.result()
+
+
+class LeasedPortal(Portal):
+    """The loop that a portal has now. When it is gone, calls fail; a portal itself would start another.
+
+    Args:
+        portal: whose loop it is.
+        loop: the loop.
+    """
+
+    def __init__(self, portal: Portal, loop: _Loop) -> None:
+        super().__init__()
+        self._owner = portal
+        self._leased = loop
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the loop is there."""
+        return self._owner.has(self._leased)
+
+    def require_alive(self) -> None:
+        """Check that the loop is there.
+
+        Raises:
+            ConfigurationError: it is not.
+        """
+        if not self.is_alive:
+            raise ConfigurationError(
+                "This was opened in another process, or its event loop has ended",
+                hint="After a fork, open a provider of its own in the new process",
+            )
+
+    def close(self) -> None:
+        """Nothing: the loop belongs to the portal."""
+
+    @property
+    def _is_inside(self) -> bool:
+        return self._owner._is_inside
+
+    def _running(self) -> _Loop:
+        self.require_alive()
+        return self._leased
+
+
+class Running:
+    """Something that runs in the loop beside everything else; made by `Portal.start`."""
+
+    def __init__(self) -> None:
+        self._scope: anyio.CancelScope | None = None
+        self._error: Exception | None = None
+        self._ended = threading.Event()
+
+    async def run(self, function: Callable[..., Awaitable[None]], *, task_status: TaskStatus[None]) -> None:
+        """In the loop's thread."""
+        try:
+            with anyio.CancelScope() as self._scope:
+                await function(task_status=task_status)
+        except Exception as error:
+            self._error = error
+            raise
+        finally:
+            self._ended.set()
+
+    def cancel(self) -> None:
+        """Cancel it; called in the loop's thread."""
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def wait(self) -> None:
+        """Wait until it has ended, and cleaned up.
+
+        Raises:
+            Exception: what it has ended with.
+        """
+        self._ended.wait()
+        if self._error is not None:
+            raise self._error
 
 
 class _Job(Generic[T]):
@@ -253,6 +361,21 @@ def _asynchronous(function: Callable[[], T]) -> Callable[[], Awaitable[T]]:
         return function()
 
     return call
+
+
+def _is_in_an_event_loop() -> bool:
+    # Asked of the libraries themselves: the context variable that anyio sets is copied into worker threads.
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        trio = sys.modules.get("trio")
+        return trio is not None and trio.lowlevel.in_trio_run()
+    return True
+
+
+def _is_at_a_prompt() -> bool:
+    # A notebook runs its cells in an event loop, and expects them to take their time.
+    return hasattr(sys, "ps1")
 
 
 def shared_portal() -> Portal:

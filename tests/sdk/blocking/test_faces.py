@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
-from durafold import blocking, client
+import durafold
+from durafold import blocking, client, computed, engine
+from durafold.blocking import handles
 from durafold.blocking.mirror import blocking_words
 from durafold.client.reader import Items, Pages
+from durafold.engine.readable import Changes
 from durafold.state_protocol import StreamDB
 
 FACES = [
@@ -20,24 +23,96 @@ FACES = [
     (StreamDB, blocking.StreamDB, {}),
     (Pages, blocking.Pages, {}),
     (Items, blocking.Items, {}),
+    (durafold.Provider, blocking.Provider, {"aclose": "close", "run": "start"}),
+    (durafold.Dispatch, blocking.Dispatch, {}),
+    (durafold.Reading, blocking.Reading, {}),
+    (engine.Handle, handles.Handle, {}),
+    (durafold.ServerState, blocking.ServerState, {}),
+    (durafold.ServerReducer, blocking.ServerReducer, {}),
+    (computed.DerivedValue, blocking.DerivedValue, {}),
+    (durafold.Presence, blocking.Presence, {}),
+    (Changes, blocking.Changes, {}),
 ]
 # What only the other half of the library calls.
 INTERNAL = {"post_once", "post", "encode", "check_open", "buffer_full", "settle", "is_unseen_failure"}
+INTERNAL |= {"attach", "detach", "report", "start_soon"}
+
+
+def members(original: type) -> dict[str, None]:
+    ours = [base for base in original.__mro__ if base.__module__.startswith("durafold.")]
+    return {name: None for base in ours for name in vars(base)}
+
+
 MEMBERS = [
     pytest.param(original, face, name, renamed.get(name, name), id=f"{original.__name__}.{name}")
     for original, face, renamed in FACES
-    for name in vars(original)
+    for name in members(original)
     if not name.startswith("_") and name not in INTERNAL
 ]
 # Arguments that an asynchronous and a blocking caller give in different types.
-ASYNC_TYPES = {"chunks", "on_done", "stream"}
+ASYNC_TYPES = {"chunks", "declared", "on_done", "stream"}
+# What is the same in both: declarations, values, errors. The others have a face.
+FACED = {
+    "Dispatch",
+    "DurableStream",
+    "IdempotentProducer",
+    "Presence",
+    "Provider",
+    "Reading",
+    "ServerReducer",
+    "ServerState",
+    "Token",
+    "load_stream_with_reducer",
+    "load_streams",
+    "use_atom",
+    "use_provider",
+    "use_server_reducer",
+    "use_server_state",
+    "use_value",
+}
+FUNCTIONS = sorted(name for name in FACED if name[0].islower())
 
 
 def arguments(function: Any) -> list[tuple[str, Any, Any, Any]]:
+    # What waits may be given a time-out, for which asynchronous callers have `anyio.fail_after`.
     return [
         (given.name, given.kind, given.default, None if given.name in ASYNC_TYPES else given.annotation)
         for given in inspect.signature(function).parameters.values()
+        if given.name not in {"timeout_s", "task_status"}
     ]
+
+
+def test_every_name_of_durafold_is_there_too() -> None:
+    assert set(durafold.__all__) <= set(blocking.__all__)
+
+
+@pytest.mark.parametrize("name", sorted(set(durafold.__all__) - FACED))
+def test_what_is_declared_or_a_value_is_the_very_same_object(name: str) -> None:
+    assert getattr(blocking, name) is getattr(durafold, name)
+
+
+@pytest.mark.parametrize("name", sorted(FACED & set(durafold.__all__)))
+def test_what_waits_is_another_and_documented(name: str) -> None:
+    face = getattr(blocking, name)
+
+    assert face is not getattr(durafold, name)
+    assert "await " not in (face.__doc__ or "await ")
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_take_the_same_arguments(name: str) -> None:
+    assert arguments(getattr(blocking, name)) == arguments(getattr(durafold, name))
+
+
+@pytest.mark.parametrize("name", blocking.__all__)
+def test_every_name_can_be_imported(name: str) -> None:
+    assert getattr(blocking, name) is not None
+    assert name in dir(blocking)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'use_states'"):
+        _ = blocking.use_states
 
 
 @pytest.mark.parametrize(("original", "face", "name", "blocking_name"), MEMBERS)
@@ -61,6 +136,7 @@ def test_methods_take_the_same_arguments(original: type, face: type, name: str, 
         (client.DurableStream, blocking.DurableStream),
         (client.IdempotentProducer, blocking.IdempotentProducer),
         (StreamDB, blocking.StreamDB),
+        (durafold.Provider, blocking.Provider),
     ],
 )
 def test_they_are_made_with_the_same_arguments(original: Any, face: Any) -> None:
