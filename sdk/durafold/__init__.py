@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from durafold.atoms import Atom, AtomFamily, ReducerAtom, atom, atom_family, reducer_atom
     from durafold.cache import MemoryStateCache, SqliteStateCache, StateCache, ssr_state_cache
-    from durafold.client import DurableStream, IdempotentProducer
+    from durafold.client import Checkpoint, DurableStream, IdempotentProducer, Token
     from durafold.computed import Derived, Get, derived, select
     from durafold.engine import Dispatch, Reading, ServerReducer, ServerState, Status, StreamReset
     from durafold.errors import (
@@ -51,6 +51,7 @@ __all__ = [
     "ActionRejected",
     "Atom",
     "AtomFamily",
+    "Checkpoint",
     "ConfigurationError",
     "ConflictError",
     "Context",
@@ -85,6 +86,7 @@ __all__ = [
     "StreamClosed",
     "StreamReset",
     "StreamSpec",
+    "Token",
     "TransportError",
     "UnknownAction",
     "atom",
@@ -122,8 +124,10 @@ _HOMES: Final = {
         "ssr_state_cache",
     ),
     "durafold.client": (
+        "Checkpoint",
         "DurableStream",
         "IdempotentProducer",
+        "Token",
     ),
     "durafold.computed": (
         "Derived",
