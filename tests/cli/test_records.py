@@ -17,6 +17,7 @@ def stream(durafold: CommandLine, name: str) -> str:
 
 
 INFO = ["stream", "content_type", "next_offset", "closed", "ttl_s", "expires_at"]
+INFO += ["retention_bytes", "retention_age_s"]
 STEP = ["number", "offset", "id", "kind", "payload", "verdict", "reason", "changes"]
 STATE = ["stream", "state", "offset", "revision", "messages", "partial", "fault_count", "faults"]
 

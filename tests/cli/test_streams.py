@@ -45,6 +45,16 @@ def test_create_with_a_lifetime_and_content(durafold: CommandLine, name: str) ->
     assert durafold.ok("read", name).data == b"all"
 
 
+def test_create_with_a_retention_that_info_shows(durafold: CommandLine, name: str) -> None:
+    limits = ("--retention-bytes", "5000", "--retention-age", "60")
+    durafold.ok("create", name, *limits)
+
+    (record,) = durafold.ok("info", name, "--json").records
+    assert (record["retention_bytes"], record["retention_age_s"]) == (5000, 60)
+    assert durafold.ok("create", name, *limits).out.startswith("There is already")
+    assert durafold("create", name).code == 4
+
+
 def test_an_unknown_type_is_wrong_usage(durafold: CommandLine, name: str) -> None:
     outcome = durafold("create", name, "--type", "jason")
 

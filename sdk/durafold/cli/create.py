@@ -37,6 +37,14 @@ async def create(
     expires_at: Annotated[
         str | None, typer.Option(metavar="TIME", help="Expire then, such as 2030-01-31T12:00:00Z.")
     ] = None,
+    retention_bytes: Annotated[
+        int | None,
+        typer.Option(metavar="BYTES", min=0, help="Keep at least so many of the newest bytes. 0: all."),
+    ] = None,
+    retention_age: Annotated[
+        int | None,
+        typer.Option(metavar="SECONDS", min=0, help="Keep what was appended in the last seconds. 0: all."),
+    ] = None,
     closed: Annotated[
         bool, typer.Option("--closed", help="Create it closed, with --data as its whole content.")
     ] = False,
@@ -45,11 +53,18 @@ async def create(
 ) -> None:
     """Create a stream.
 
-    If it exists with the same type and lifetime, that is fine too.
+    If it exists with the same type, lifetime and retention, that is fine too.
     """
     kind = media_type_named(content_type)
     handle = session.stream(stream, content_type=kind)
-    info = await handle.create(ttl_s=ttl, expires_at=expires_at, closed=closed, body=_content(data, kind))
+    info = await handle.create(
+        ttl_s=ttl,
+        expires_at=expires_at,
+        retention_bytes=retention_bytes,
+        retention_age_s=retention_age,
+        closed=closed,
+        body=_content(data, kind),
+    )
     if new and not info.created:
         raise StreamConflict("The stream exists already", status=409, stream=handle.url)
     what = "Created" if info.created else "There is already"

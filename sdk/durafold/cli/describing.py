@@ -19,6 +19,8 @@ def info_record(stream: str, info: StreamInfo) -> dict[str, Any]:
         "closed": info.closed,
         "ttl_s": info.ttl_s,
         "expires_at": None if info.expires_at is None else info.expires_at.isoformat(),
+        "retention_bytes": info.retention_bytes,
+        "retention_age_s": info.retention_age_s,
     }
 
 
@@ -31,6 +33,8 @@ def info_rows(record: dict[str, Any]) -> list[tuple[str, str]]:
         "closed": "Closed",
         "ttl_s": "Time to live, s",
         "expires_at": "Expires",
+        "retention_bytes": "Keeps, bytes",
+        "retention_age_s": "Keeps, s",
     }
     shown = {**record, "closed": "yes" if record["closed"] else "no"}
     return [(label, str(shown[name])) for name, label in labels.items() if shown[name] is not None]

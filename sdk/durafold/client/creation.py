@@ -33,17 +33,22 @@ def lifetime_headers(ttl_s: int | None, expires_at: datetime | str | None) -> di
     return {} if expires_at is None else {names.STREAM_EXPIRES_AT: expires_at}
 
 
-def retention_headers(retention_bytes: int | None) -> dict[str, str]:
-    """`Stream-Retention-Bytes`, an extension of our server.
+def retention_headers(retention_bytes: int | None, retention_age_s: int | None) -> dict[str, str]:
+    """`Stream-Retention-Bytes` and `Stream-Retention-Age`, extensions of our server.
 
     Raises:
-        ConfigurationError: it is out of range.
+        ConfigurationError: one is out of range.
     """
-    if retention_bytes is None:
-        return {}
-    if retention_bytes < 0:
-        raise ConfigurationError(f"retention_bytes must not be negative, but is {retention_bytes}")
-    return {names.STREAM_RETENTION_BYTES: str(retention_bytes)}
+    headers = {}
+    for name, value, argument in (
+        (names.STREAM_RETENTION_BYTES, retention_bytes, "retention_bytes"),
+        (names.STREAM_RETENTION_AGE, retention_age_s, "retention_age_s"),
+    ):
+        if value is not None and value < 0:
+            raise ConfigurationError(f"{argument} must not be negative, but is {value}")
+        if value is not None:
+            headers[name] = str(value)
+    return headers
 
 
 def fork_headers(

@@ -95,19 +95,25 @@ def stream_info(reply: Reply) -> StreamInfo:
     Raises:
         MalformedResponse: a header is missing or cannot be read.
     """
-    ttl = reply.header(names.STREAM_TTL)
     expires_at = reply.header(names.STREAM_EXPIRES_AT)
     try:
         return StreamInfo(
             content_type=reply.header("Content-Type") or names.DEFAULT_CONTENT_TYPE,
             next_offset=_next_offset(reply),
             closed=names.is_true(reply.header(names.STREAM_CLOSED)),
-            ttl_s=None if ttl is None else int(ttl),
+            ttl_s=_number(reply, names.STREAM_TTL),
             expires_at=None if expires_at is None else datetime.fromisoformat(expires_at),
             created=reply.status == HTTPStatus.CREATED,
+            retention_bytes=_number(reply, names.STREAM_RETENTION_BYTES),
+            retention_age_s=_number(reply, names.STREAM_RETENTION_AGE),
         )
     except ValueError as exc:
         raise MalformedResponse(f"The stream's lifetime cannot be read: {exc}", stream=reply.stream) from exc
+
+
+def _number(reply: Reply, name: str) -> int | None:
+    text = reply.header(name)
+    return None if text is None else int(text)
 
 
 def append_result(reply: Reply, *, by_producer: bool = False) -> AppendResult:

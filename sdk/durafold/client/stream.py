@@ -101,6 +101,7 @@ class DurableStream:
         ttl_s: int | None = None,
         expires_at: datetime | str | None = None,
         retention_bytes: int | None = None,
+        retention_age_s: int | None = None,
         closed: bool = False,
         body: Any = None,
     ) -> StreamInfo:
@@ -112,7 +113,10 @@ class DurableStream:
             expires_at: when it expires in any case: a datetime with a time zone, or an RFC 3339 string. Not
                 together with `ttl_s`.
             retention_bytes: how many of its newest bytes a server keeps at least; it may drop what is older.
-                Servers without this extension of the protocol keep all.
+                0 keeps all, also where the server limits others. Servers without this extension of the
+                protocol keep all.
+            retention_age_s: for how many seconds a server keeps what was appended, likewise. With both, data
+                may go when either limit is passed.
             closed: create it closed, with `body` as its whole content.
             body: first content, as for `append`; None for none. It counts only if the stream is created now.
 
@@ -124,8 +128,10 @@ class DurableStream:
             StreamNotFound: the URL is not one where streams can be.
         """
         kind = content_type or self.content_type or names.JSON_CONTENT_TYPE
-        headers = {**lifetime_headers(ttl_s, expires_at), **retention_headers(retention_bytes)}
-        return await self._put(kind, headers, closed=closed, body=body)
+        kept = retention_headers(retention_bytes, retention_age_s)
+        return await self._put(
+            kind, {**lifetime_headers(ttl_s, expires_at), **kept}, closed=closed, body=body
+        )
 
     async def fork(
         self,

@@ -24,6 +24,8 @@ class StreamInfo:
         ttl_s: sliding time-to-live in seconds, if it has one.
         expires_at: absolute expiry, if it has one.
         created: whether `create` made the stream just now; always False from `head`.
+        retention_bytes: how many of its newest bytes it keeps at least, if it was created with a limit.
+        retention_age_s: for how many seconds it keeps data, if it was created with a limit.
     """
 
     content_type: str
@@ -32,6 +34,8 @@ class StreamInfo:
     ttl_s: int | None = None
     expires_at: datetime | None = None
     created: bool = False
+    retention_bytes: int | None = None
+    retention_age_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,8 @@ async def test_a_close_may_carry_the_last_message(stream: DurableStream) -> None
     [
         {"ttl_s": 5, "expires_at": "2030-01-01T00:00:00Z"},
         {"ttl_s": -1},
+        {"retention_bytes": -1},
+        {"retention_age_s": -1},
         {"expires_at": datetime(2030, 1, 1)},  # noqa: DTZ001
     ],
 )
