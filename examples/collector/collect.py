@@ -2,7 +2,8 @@
 
     python collect.py
 
-A reading is kept until the server has it: end the server, start it again, and no reading is missing.
+A reading is kept until the server has it: end the server, start it again, and no reading is missing. Each is
+also counted into a value that all collectors share.
 """
 
 import os
@@ -14,7 +15,8 @@ from datetime import UTC, datetime
 from itertools import count, islice
 from typing import Any
 
-from durafold.blocking import Delivery, DurableStream, IdempotentProducer
+from durafold.blocking import Delivery, DurableStream, IdempotentProducer, Provider, ServerState
+from summary import Summary, summary
 
 STREAM_URL = os.environ.get("STREAM_URL", "http://127.0.0.1:4437/v1/stream")
 INTERVAL_S = float(os.environ.get("INTERVAL_S", "1"))
@@ -24,16 +26,21 @@ MACHINE = platform.node() or "localhost"
 
 
 def main() -> None:
-    with DurableStream(f"{STREAM_URL}/readings/{MACHINE}", content_type="application/json") as stream:
+    url = f"{STREAM_URL}/readings/{MACHINE}"
+    with Provider(STREAM_URL) as party, DurableStream(url, content_type="application/json") as stream:
+        seen = party.open(summary)
         stream.create()  # does nothing if it exists
         # A start must take a higher epoch than all before it. The clock gives one, and needs no file.
         epoch = time.time_ns() // 1_000_000
         with IdempotentProducer(stream, "collector", epoch=epoch) as producer:
             for number in islice(count(1), READINGS):
-                producer.append(reading(number), on_done=report)
+                taken = reading(number)
+                producer.append(taken, on_done=report)
+                count_in(seen, taken["load"])
                 print(f"took reading {number}", flush=True)
                 time.sleep(INTERVAL_S)
-        # Leaving the block waits until the server has everything.
+        # Leaving that block waits until the server has every reading, and this until all are counted.
+        party.flush()
 
 
 def reading(number: int) -> dict[str, Any]:
@@ -43,6 +50,11 @@ def reading(number: int) -> dict[str, Any]:
         "load": os.getloadavg()[0],
         "free_disk_bytes": shutil.disk_usage("/").free,
     }
+
+
+def count_in(seen: ServerState[Summary], load: float) -> None:
+    """However many collectors do it at once, nothing is lost: the function is run again on a newer value."""
+    seen.set(lambda before: before.with_reading(load))
 
 
 def report(delivery: Delivery) -> None:

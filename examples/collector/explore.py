@@ -8,9 +8,11 @@ import platform
 from itertools import islice
 from statistics import fmean
 
-from durafold.blocking import DurableStream
+from durafold.blocking import DurableStream, Provider
+from summary import summary
 
 STREAM_URL = os.environ.get("STREAM_URL", "http://127.0.0.1:4437/v1/stream")
+party = Provider(STREAM_URL).start()
 stream = DurableStream(f"{STREAM_URL}/readings/{platform.node() or 'localhost'}")
 
 # %% All readings up to now. `live="off"` ends at the tail, and the follower knows where that was.
@@ -23,6 +25,10 @@ loads = [reading["load"] for reading in readings]
 if loads:
     print(f"load: {min(loads):.2f} to {max(loads):.2f}, {fmean(loads):.2f} on average")
 
+# %% What the collectors of all machines have seen. It stays up to date: run the cell again.
+seen = party.open(summary).ready()
+print(f"all collectors: {seen.value.readings} readings, load up to {seen.value.highest_load:.2f}")
+
 # %% The next three as they come: from where the past ended, so that none is missed and none comes twice.
 with stream.follow(past.checkpoint) as future:
     for reading in islice(future.iter_json(), 3):
@@ -30,3 +36,4 @@ with stream.follow(past.checkpoint) as future:
 
 # %%
 stream.disconnect()
+party.close()

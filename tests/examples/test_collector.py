@@ -10,6 +10,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from durafold.blocking import Provider
 from durafold.processes import ChildProcess
 from durafold.testing import ServerProcess
 from support.examples import EXAMPLES, running
@@ -31,6 +32,12 @@ def readings_of(server: ServerProcess) -> list[dict[str, Any]]:
     return found
 
 
+def counted(server: ServerProcess) -> int:
+    with Provider(server.url) as party:
+        readings: int = party.server_state({"readings": 0}, "collectors/summary").ready().value["readings"]
+        return readings
+
+
 @pytest.mark.crash
 def test_readings_taken_while_the_server_is_away_are_delivered_once_and_in_order(
     durable_server: ServerProcess, tmp_path: Path
@@ -46,6 +53,7 @@ def test_readings_taken_while_the_server_is_away_are_delivered_once_and_in_order
 
     assert collector.exit_code == 0
     assert [reading["number"] for reading in readings_of(durable_server)] == list(range(1, 61))
+    assert counted(durable_server) == 60
 
 
 def test_exploring_sums_up_the_past_and_follows_what_comes(
@@ -63,7 +71,8 @@ def test_exploring_sums_up_the_past_and_follows_what_comes(
 
     assert explorer.exit_code == 0
     assert lines[0].startswith("2 readings")
-    assert [line.partition(":")[0] for line in lines[2:]] == ["reading 1", "reading 2", "reading 3"]
+    assert lines[2].startswith("all collectors: 2 readings")
+    assert [line.partition(":")[0] for line in lines[3:]] == ["reading 1", "reading 2", "reading 3"]
 
 
 def test_ctrl_c_ends_the_collector_without_a_traceback(durable_server: ServerProcess, tmp_path: Path) -> None:

@@ -310,6 +310,9 @@ class DerivedValue(Reading[T]):
 
 @face_of(presence.Presence)
 class Presence(Reading[Mapping[str, M]], Generic[M]):
+    def _read(self, function: Callable[[], X]) -> X:
+        return self._portal.call(function)  # people come and go while they are listed
+
     @property
     def _room(self) -> presence.Presence[M]:
         return cast("presence.Presence[M]", self._target)

@@ -196,8 +196,8 @@ class Provider:
         fork = home.portal.run(partial(self._target.fork, at=at), handle._handle, key)
         return cast("AnyHandle", face_for(fork, home))
 
-    def presence(self, room: str, model: type[M], *, ttl_s: float = 15.0) -> Presence[M]:
-        made = self._made(lambda: self._target.presence(room, model, ttl_s=ttl_s))
+    def presence(self, room: str, model: type[M], *, ttl_s: float = 15.0, apart: bool = False) -> Presence[M]:
+        made = self._made(lambda: self._target.presence(room, model, ttl_s=ttl_s, apart=apart))
         return cast("Presence[M]", made)
 
     def _made(self, make: Callable[[], Any]) -> Any:
