@@ -94,7 +94,8 @@ def _family(module: str) -> list[str]:
 def _is_from_another_section(module: str, name: str) -> bool:
     found = getattr(import_module(module), name)
     home = getattr(found, "__module__", module) if inspect.isclass(found) else module
-    return module == "durafold.blocking" and not home.startswith(module)
+    is_shared = found is getattr(durafold, name, None) or not home.startswith(module)
+    return module == "durafold.blocking" and is_shared
 
 
 def _section(title: str, module: str, names: list[str]) -> str:

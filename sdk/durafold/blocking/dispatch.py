@@ -22,8 +22,6 @@ class Dispatch(Face[engine.Dispatch[S]], Generic[S]):
     `wait` waits until the action came back in the stream and was folded. It may be called often, by several
     threads, or not at all. A failure that nobody waits for goes to the provider's `on_error`.
 
-    ::
-
         ticket = counter.increment().wait()      # the number that nobody else got
         counter.increment().sent.wait()          # durable on the server is enough
     """

@@ -1,10 +1,8 @@
 """The faces of the hooks: shared state in one line, in plain Python.
 
-::
-
-    with Provider("http://127.0.0.1:4437/v1/stream"):
-        count, set_count = use_server_state(0, "my-counter")
-        set_count(lambda c: c + 1).wait()
+with Provider("http://127.0.0.1:4437/v1/stream"):
+    count, set_count = use_server_state(0, "my-counter")
+    set_count(lambda c: c + 1).wait()
 """
 
 from __future__ import annotations

@@ -142,6 +142,7 @@ def blocking_words(text: str | None) -> str | None:
 _WORDS: Final = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
+        (r"(?s)\n\n +Examples?:\n.*\Z", ""),  # they are run as asynchronous code
         (r"\bAwait it for\b", "Call `wait` for"),
         (r"\bAn asynchronous\b", "An"),
         (r"\ban asynchronous\b", "an"),

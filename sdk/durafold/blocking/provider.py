@@ -48,7 +48,7 @@ AnyHandle = TypeVar("AnyHandle", bound=Handle[Any])
 
 @face_of(asynchronous.Provider)
 class Provider:
-    """The streams of one server, shared by everything in a process::
+    """The streams of one server, shared by everything in a process:
 
         with Provider("http://127.0.0.1:4437/v1/stream") as party:
             counter = party.server_state(0, "my-counter")
