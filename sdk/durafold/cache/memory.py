@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
@@ -130,53 +131,62 @@ class MemoryStateCache:
         self._clock = clock
         self._entries: OrderedDict[CacheKey, _Entry] = OrderedDict()
         self._size_bytes = self._hits = self._misses = self._evictions = 0
+        self._lock = threading.Lock()
 
     async def load(self, key: CacheKey) -> Snapshot[Any] | None:
         """The entry of a key, or None."""
-        entry = self._entries.get(key)
-        if entry is None or entry.expires_at_s <= self._clock():
-            self._remove(key)
-            self._misses += 1
-            return None
-        self._hits += 1
-        self._entries.move_to_end(key)
-        return entry.snapshot
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None or entry.expires_at_s <= self._clock():
+                self._remove(key)
+                self._misses += 1
+                return None
+            self._hits += 1
+            self._entries.move_to_end(key)
+            return entry.snapshot
 
     async def save(self, key: CacheKey, snapshot: Snapshot[Any]) -> None:
         """Keep a snapshot in place of what was there.
 
         One that alone is larger than the cache may be is not kept, nor one whose size cannot be measured.
         """
-        self._remove(key)
         size_bytes = _size_bytes(snapshot)
-        if size_bytes is None or size_bytes > self._max_bytes:
-            return
-        self._entries[key] = _Entry(snapshot, size_bytes, self._clock() + self._ttl_s)
-        self._size_bytes += size_bytes
-        while self._size_bytes > self._max_bytes:
-            self._remove(next(iter(self._entries)))
-            self._evictions += 1
+        with self._lock:
+            self._remove(key)
+            if size_bytes is not None and size_bytes <= self._max_bytes:
+                self._entries[key] = _Entry(snapshot, size_bytes, self._clock() + self._ttl_s)
+                self._size_bytes += size_bytes
+                self._make_room()
 
     async def drop(self, key: CacheKey) -> None:
         """Forget the entry of a key."""
-        self._remove(key)
+        with self._lock:
+            self._remove(key)
 
     def stats(self) -> CacheStats:
         """How the cache is doing."""
-        paths = tuple(dict.fromkeys(key.path for key in self._entries))
-        return CacheStats(
-            len(self._entries), self._size_bytes, paths, self._hits, self._misses, self._evictions
-        )
+        with self._lock:
+            paths = tuple(dict.fromkeys(key.path for key in self._entries))
+            return CacheStats(
+                len(self._entries), self._size_bytes, paths, self._hits, self._misses, self._evictions
+            )
 
     def clear(self) -> None:
         """Forget everything."""
-        self._entries.clear()
-        self._size_bytes = 0
+        with self._lock:
+            self._entries.clear()
+            self._size_bytes = 0
 
     def delete(self, path: str) -> None:
         """Forget all entries of a stream, whatever folded them and whosever they are."""
-        for key in [key for key in self._entries if key.path == path]:
-            self._remove(key)
+        with self._lock:
+            for key in [key for key in self._entries if key.path == path]:
+                self._remove(key)
+
+    def _make_room(self) -> None:
+        while self._size_bytes > self._max_bytes:
+            self._remove(next(iter(self._entries)))
+            self._evictions += 1
 
     def _remove(self, key: CacheKey) -> None:
         entry = self._entries.pop(key, None)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import anyio
@@ -70,6 +74,43 @@ async def test_an_entry_expires_when_it_was_not_saved_again_for_too_long() -> No
     clock.now_s = 10.0
     assert await cache.load(key_of("a")) is None
     assert cache.stats().size_bytes == 0
+
+
+def test_threads_may_use_one_cache_at_once() -> None:
+    cache = MemoryStateCache(max_bytes=50_000)
+    failures: list[Exception] = []
+
+    async def use(number: int) -> None:
+        for turn in range(1_500):
+            await cache.save(key_of(f"{number}/{turn % 40}"), snapshot_of(turn))
+            await cache.load(key_of(f"{1 - number}/{turn % 40}"))
+            cache.stats()
+            cache.delete(f"{1 - number}/{(turn + 20) % 40}")
+
+    def work(number: int) -> None:
+        try:
+            anyio.run(use, number)
+        except Exception as error:
+            failures.append(error)
+
+    with frequent_switches(), ThreadPoolExecutor(2) as threads:
+        list(threads.map(work, [0, 1]))
+    size_bytes = cache.stats().size_bytes
+    for path in cache.stats().paths:
+        cache.delete(path)
+
+    assert (failures, size_bytes <= 50_000, cache.stats().size_bytes) == ([], True, 0)
+
+
+@contextmanager
+def frequent_switches() -> Iterator[None]:
+    """Let threads take turns as often as the interpreter can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 async def test_what_was_not_used_for_the_longest_time_makes_room() -> None:
