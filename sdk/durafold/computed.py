@@ -73,6 +73,7 @@ class Derived(Generic[T]):
         initial: Any = None,
     ) -> None:
         self.function = function
+        self.is_async = inspect.iscoroutinefunction(function)
         self.name = name
         self.equal = equal or _same
         self.initial = initial
@@ -84,7 +85,7 @@ class Derived(Generic[T]):
         """What `Provider.open` calls: all users on one provider share one computation."""
         node = cast("_Node[T] | None", provider.nodes.get(self))
         if node is None:
-            kind = _AsyncNode if inspect.iscoroutinefunction(self.function) else _SyncNode
+            kind = _AsyncNode if self.is_async else _SyncNode
             node = provider.nodes[self] = kind(provider, self)
             node.start()
         node.users += 1

@@ -102,7 +102,7 @@ class FakeProvider:
 
 def spec(handle: FakeHandle, key: str = "k", **changes: Any) -> StreamSpec:
     return StreamSpec(
-        **{"key": key, "initial": 0, "model": PLAIN, "open": lambda _, key: handle, "identity": 0} | changes
+        **{"key": key, "initial": 0, "model": PLAIN, "open": lambda *_: handle, "identity": 0} | changes
     )
 
 
@@ -267,7 +267,7 @@ class Rooms:
     def look(self, tab: str, room: object) -> Any:
         return self.hub.read("rooms/[room]", tab, {"room": room})
 
-    def _open(self, _: Provider, key: str) -> Any:
+    def _open(self, _: Provider, key: str, parameters: object) -> Any:
         self.handles[key] = FakeHandle()
         return self.handles[key]
 
@@ -522,7 +522,7 @@ async def test_an_app_that_is_mounted_twice_is_refused(running: Running) -> None
 async def test_a_declaration_that_the_provider_refuses_ends_the_start_with_its_own_error(
     running: Running,
 ) -> None:
-    def refuse(_: Provider, key: str) -> Any:
+    def refuse(*_: object) -> Any:
         raise ConfigurationError("no such key")
 
     hub, provider = Hub(), FakeProvider()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -18,6 +19,7 @@ from support.reflex_tab import ReflexTab
 
 pytestmark = pytest.mark.xdist_group("reflex_party")
 
+LONG = "x" * 5000
 SOURCE = Path(__file__).parent / "apps" / "party"
 
 
@@ -31,11 +33,19 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReflexApp]:
         yield app
 
 
+def str_of(value: object) -> str:
+    return f"{value!r:.12}"
+
+
 class Doors:
     """Opens tabs of the app."""
 
     def __init__(self, app: ReflexApp, stack: ExitStack) -> None:
         self._app, self._stack = app, stack
+
+    @property
+    def url(self) -> str:
+        return self._app.url
 
     def open(self, token: str | None = None, **query: Any) -> ReflexTab:
         return self._stack.enter_context(ReflexTab(self._app.url, "party.party", token=token, query=query))
@@ -125,3 +135,119 @@ def test_what_no_person_can_show_is_refused_with_a_toast(
     here.wait_for(lambda: here.toasts != [])
 
     assert here.shown["People.me"] == person()
+
+
+# ---- atoms, computed values, declared classes ----
+
+
+def test_a_declared_class_has_its_store_and_more_beside_it(tabs: Doors) -> None:
+    here, there = tabs.open(), tabs.open()
+    here.send("Shop.dispatch", action={"type": "empty"})
+
+    here.send("Shop.restock")
+    here.send("Shop.dispatch", action={"type": "put", "name": "wine", "price": 40})
+
+    there.wait_for(lambda: len(there.shown["Shop.value"]["lines"]) == 3)
+    assert sorted(there.shown["Shop.bargains"]) == ["oil", "salt"]
+    assert there.shown["Shop.cheap"] == 10
+    there.wait_for(lambda: there.shown["Total.value"] == 42)
+
+
+def test_every_member_of_a_family_is_a_stream_of_its_own(tabs: Doors) -> None:
+    here, there, elsewhere = tabs.open(room="oak"), tabs.open(room="oak"), tabs.open(room="elm")
+
+    here.send("Shelf.set_value", value="full")
+
+    there.wait_for(lambda: there.shown["Shelf.value"] == "full")
+    assert elsewhere.shown["Shelf.value"] == "empty"
+
+
+def test_every_user_has_a_stream_which_follows_them_to_another_tab(tabs: Doors) -> None:
+    here, there = tabs.open(), tabs.open()
+    here.send("Account.sign_in", user="ann", password="ann's secret")
+    here.wait_for(lambda: here.shown["Account.user"] == "ann")
+    here.send("Account.Notes.set_value", value="buy milk")
+    here.wait_for(lambda: here.shown["Notes.value"] == "buy milk")
+    assert there.shown["Notes.value"] == "nothing"
+
+    there.send("Account.sign_in", user="ann", password="ann's secret")
+
+    there.wait_for(lambda: there.shown["Notes.value"] == "buy milk")
+
+
+def test_an_address_does_not_say_who_somebody_is(tabs: Doors) -> None:
+    ann, eve = tabs.open(), tabs.open(user="ann2")
+    ann.send("Account.sign_in", user="ann2", password="ann2's secret")
+    ann.wait_for(lambda: ann.shown["Account.user"] == "ann2")
+    ann.send("Account.Notes.set_value", value="my secret")
+    ann.wait_for(lambda: ann.shown["Notes.value"] == "my secret")
+
+    eve.send("Account.Notes.set_value", value="read by eve")
+    eve.wait_for(lambda: "does not say which" in "".join(eve.toasts))
+
+    assert eve.shown["Notes.value"] == "nothing"
+    assert ann.shown["Notes.value"] == "my secret"
+
+
+# ---- what a browser can send ----
+
+
+@pytest.mark.parametrize(
+    ("event", "payload"),
+    [
+        ("Shop.dispatch", {"action": {"type": "steal"}}),
+        ("Shop.dispatch", {"action": {"type": "put", "name": "x" * 41, "price": 1}}),
+        ("Shop.dispatch", {"action": {"type": "put", "name": "x", "price": -1}}),
+        ("Shop.dispatch", {"action": {"type": "put", "name": "x"}}),
+        ("Shop.dispatch", {"action": []}),
+        ("Shop.dispatch", {"action": None}),
+        ("Shelf.set_value", {"value": 7}),
+        ("Shelf.set_value", {"value": {"a": "dict"}}),
+        ("Shelf.setvar", {"var_name": "value", "value": ["a list"]}),
+        ("Shop.setvar", {"var_name": "value", "value": {"lines": []}}),
+        ("People.setvar", {"var_name": "_shown", "value": "{"}),
+        ("Account.setvar", {"var_name": "user", "value": "ann"}),
+        ("Shop.no_such_event", {}),
+        ("Shop.dispatch", {"no": "such argument"}),
+        ("Shop.value", {}),
+        ("Shop.__init__", {}),
+    ],
+)
+def test_a_hostile_event_changes_nothing_and_breaks_nothing(
+    tabs: Doors, event: str, payload: dict[str, Any]
+) -> None:
+    room = uuid4().hex
+    here = tabs.open(room=room)
+    cart, user = here.shown["Shop.value"], here.shown["Account.user"]
+
+    here.send(event, **payload)
+    here.send("People.update", changes={"x": 5})
+    here.wait_for(lambda: here.shown["People.me"]["x"] == 5)
+
+    with ReflexTab(tabs.url, "party.party", query={"room": room}) as later:
+        assert (later.shown["Shop.value"], later.shown["Account.user"]) == (cart, user)
+        assert later.shown["Shelf.value"] == "empty"
+        assert later.shown["People.others"] == [person("Somebody", 5)]
+
+
+@pytest.mark.parametrize(
+    "room", ["..", "a/b", "__presence__", "", "a\n", {"a": 1}, ["a"], 7, LONG], ids=str_of
+)
+def test_a_hostile_address_names_no_room_and_breaks_no_other_page(tabs: Doors, room: Any) -> None:
+    here, hostile = tabs.open(room="hall"), tabs.open(room=room)
+
+    hostile.send("Shelf.set_value", value="mine")
+    here.send("Shelf.set_value", value=f"ours {room!r:.9}")
+
+    here.wait_for(
+        lambda: here.shown["Shelf.value"] == f"ours {room!r:.9}" and not here.shown["Shelf.pending"]
+    )
+    assert here.shown["Connection.status"] == "live"
+
+
+def test_the_connection_is_live_when_all_streams_are(tabs: Doors) -> None:
+    here = tabs.open(room="quiet")
+
+    here.wait_for(lambda: here.shown["Connection.status"] == "live")
+
+    assert (here.shown["Connection.reason"], here.shown["Connection.pending"]) == ("", 0)

@@ -30,9 +30,27 @@ page, so a large state is better served by a computed var that picks what the pa
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from durafold.reflex.app import mount
+from durafold.reflex.atoms import use_atom
+from durafold.reflex.connections import use_connection
 from durafold.reflex.embed import embed_server
 from durafold.reflex.presence import use_presence
 from durafold.reflex.states import use_server_reducer, use_server_state
 
-__all__ = ["embed_server", "mount", "use_presence", "use_server_reducer", "use_server_state"]
+if TYPE_CHECKING:
+    from durafold.reflex._types import DurableState  # pyright: ignore[reportMissingModuleSource] - types only
+else:
+    from durafold.reflex.declared import DurableState
+
+__all__ = [
+    "DurableState",
+    "embed_server",
+    "mount",
+    "use_atom",
+    "use_connection",
+    "use_presence",
+    "use_server_reducer",
+    "use_server_state",
+]

@@ -6,10 +6,11 @@ show a returning tab the value it left with. Values a tab already has are not se
 
 from __future__ import annotations
 
-import inspect
 import re
+import sys
 import types
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import reflex as rx
@@ -21,13 +22,19 @@ from durafold.engine import Reading
 from durafold.errors import DurafoldError, InvalidAction
 from durafold.reflex._internals import route_parameters_of, tab_of
 from durafold.reflex.hub import Hub
+from durafold.reflex.specs import Parameters, Spec
 from durafold.wire.offsets import START
 
 __all__ = [
     "HUB",
     "Change",
+    "FilledByApp",
+    "Members",
+    "Place",
+    "background",
+    "event",
     "outcome",
-    "shared_var",
+    "place_of",
     "state_class",
     "status_of",
     "toast",
@@ -37,8 +44,65 @@ __all__ = [
 
 Change: TypeAlias = Awaitable[object] | None
 
+FilledByApp: TypeAlias = Mapping[str, Callable[[Any], str | None]]
+"""Parameters of a key that the app fills in and no browser: functions of the state that asks."""
+
+Members: TypeAlias = dict[str, Any]
+"""Vars and events of a class, by name."""
+
 HUB: Final = Hub()
 """What this process's app declares."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the vars and events of a class find what was declared.
+
+    Attributes:
+        key: as it was declared.
+        filled: parameters of the key that no browser has a say in.
+    """
+
+    key: str
+    filled: FilledByApp
+
+    def parameters(self, state: rx.State) -> Parameters:
+        """What the page of a tab says, and above that, what the app says."""
+        said_by_app = {name: fill(state) for name, fill in self.filled.items()}
+        return {**route_parameters_of(state), **said_by_app}
+
+    def read(self, state: rx.State) -> Any:
+        """What there is to read, if the app runs and the tab looks at one; its changes refresh the tab."""
+        return HUB.read(self.key, tab_of(state), self.parameters(state))
+
+    def handle(self, state: rx.State) -> Any:
+        """What there is to change.
+
+        Raises:
+            ConfigurationError: the app does not run, or it is not known which one is meant.
+        """
+        return HUB.handle(self.key, self.parameters(state))
+
+    def var(
+        self, name: str, var_type: Any, initial: Any, read: Callable[[Any], Any], *, backend: bool = False
+    ) -> Any:
+        """A var that reads it, and has the initial value while it is not there."""
+
+        def getter(state: rx.State) -> Any:
+            reading = self.read(state)
+            return initial if reading is None else read(reading)
+
+        return uncached(name, var_type, initial, getter, backend=backend)
+
+
+def place_of(spec: Spec, parameters: FilledByApp | None) -> Place:
+    """Declare something, and say where it is from now on.
+
+    Raises:
+        ConfigurationError: the key was declared with another meaning, or the app runs already.
+    """
+    HUB.declare(spec)
+    return Place(spec.key, dict(parameters or {}))
 
 
 def uncached(
@@ -62,22 +126,16 @@ def uncached(
     return rx.var(read, cache=False, initial_value=initial, backend=backend)
 
 
-def shared_var(
-    name: str,
-    key: str,
-    var_type: Any,
-    initial: Any,
-    read: Callable[[Any], Any],
-    *,
-    backend: bool = False,
-) -> Any:
-    """A var that reads something declared, and has the initial value while that is not there."""
+def event(function: Callable[..., Any]) -> Members:
+    """An event, which holds its tab's state while it runs."""
+    as_event: Any = rx.event
+    return {function.__name__: as_event(function)}
 
-    def getter(self: rx.State) -> Any:
-        reading = HUB.read(key, tab_of(self), route_parameters_of(self))
-        return initial if reading is None else read(reading)
 
-    return uncached(name, var_type, initial, getter, backend=backend)
+def background(function: Callable[..., Awaitable[Any]]) -> Members:
+    """An event that does not hold its tab's state, which would keep the tab's own update waiting."""
+    as_event: Any = rx.event
+    return {function.__name__: as_event(function, background=True)}
 
 
 def status_of(reading: Reading[Any]) -> str:
@@ -86,18 +144,24 @@ def status_of(reading: Reading[Any]) -> str:
     return "reconnecting" if is_from_last_run else reading.status
 
 
-def state_class(name: str | None, key: str, variables: Mapping[str, Any], events: Mapping[str, Any]) -> Any:
-    """A new subclass of `rx.State` that says it comes from the module which called our caller.
+def state_class(name: str | None, key: str, members: Members, base: type[rx.State] | None = None) -> Any:
+    """A new subclass of `rx.State`, or of `base`, that says it comes from the module which asked for it.
 
     Reflex names states after their modules, and pickles them by reference where Redis keeps them.
     """
-    frame = inspect.stack(context=0)[2].frame
-    module = {"__module__": frame.f_globals["__name__"]}
+    named = {"__module__": _asking_module()}
     return types.new_class(
         name or "".join(word.capitalize() for word in re.split(r"[^0-9A-Za-z]+", key)),
-        (rx.State,),
-        exec_body=lambda body: body.update(variables, **events, **module),
+        (base or rx.State,),
+        exec_body=lambda body: body.update(members, **named),
     )
+
+
+def _asking_module() -> str:
+    frame = sys._getframe()
+    while frame.f_back and frame.f_globals["__name__"].startswith("durafold.reflex."):
+        frame = frame.f_back
+    return str(frame.f_globals["__name__"])
 
 
 async def outcome(change: Callable[[], Change]) -> EventSpec | None:

@@ -13,9 +13,10 @@ from time to time, so that a crowd takes a part of a processor and not all of it
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, cast
 
 import anyio
@@ -28,8 +29,10 @@ from durafold.errors import ConfigurationError
 from durafold.hydrate import HydrationBoundary
 from durafold.presence import Presence
 from durafold.provider import Provider
+from durafold.reflex import connection
+from durafold.reflex.connection import CONNECTING, Connection, connection_of, is_lost
 from durafold.reflex.last_states import LastStates
-from durafold.reflex.specs import RoomSpec, Spec, StreamSpec
+from durafold.reflex.specs import DerivedSpec, Parameters, RoomSpec, Spec, StreamSpec
 from durafold.reflex.tabs import Tabs
 
 __all__ = ["Hub"]
@@ -49,6 +52,8 @@ ROOM_INTERVAL_S: Final = 0.05
 ROOM_INTERVAL_PER_TAB_S: Final = 0.004
 """The same for each of many tabs: twice what refreshing one takes, so rooms take half a processor at most."""
 
+_NONE: Final[Parameters] = MappingProxyType({})
+
 
 @dataclass(slots=True)
 class _Open:
@@ -58,6 +63,7 @@ class _Open:
         was_idle: nobody looked at it when it was last checked.
         is_news: tabs have not heard of its last change.
         is_telling: its changes are being told from time to time.
+        lost_since_s: since when it has not been followed, if it is not.
     """
 
     reading: Reading[Any]
@@ -66,6 +72,7 @@ class _Open:
     was_idle: bool = False
     is_news: bool = False
     is_telling: bool = False
+    lost_since_s: float | None = None
 
     @property
     def stream(self) -> Handle[Any] | None:
@@ -73,9 +80,9 @@ class _Open:
         return cast("Handle[Any]", self.reading) if isinstance(self.spec, StreamSpec) else None
 
     @property
-    def is_unsent(self) -> bool:
-        """Whether something that was done with it is not confirmed yet."""
-        return self.stream is not None and bool(self.stream.pending)
+    def pending(self) -> int:
+        """How much that was done with it is not confirmed yet."""
+        return self.stream.pending if self.stream is not None else 0
 
     def close(self) -> None:
         self.unsubscribe()
@@ -129,7 +136,7 @@ class Hub:
         """Keys of what is open."""
         return frozenset(self._running.opened) if self._running else frozenset()
 
-    def handle(self, key: str, parameters: Mapping[str, object] | None = None) -> Any:
+    def handle(self, key: str, parameters: Parameters = _NONE) -> Any:
         """What is open for a declaration.
 
         Args:
@@ -141,9 +148,9 @@ class Hub:
                 say which one is meant.
         """
         running, spec = self._require_running(key), self._specs[key]
-        return _opened(running, spec, _required_key(spec, parameters)).reading
+        return _opened(running, spec, _required_key(spec, parameters), parameters).reading
 
-    def read(self, key: str, tab: str, parameters: Mapping[str, object] | None = None) -> Any:
+    def read(self, key: str, tab: str, parameters: Parameters = _NONE) -> Any:
         """What a var reads; from now on the tab that asks is refreshed when it changes.
 
         Args:
@@ -159,15 +166,15 @@ class Hub:
         if running is None:
             return None
         spec = self._specs[key]
-        actual = spec.key_for(parameters or {})
+        actual = spec.key_for(parameters)
         if tab:
             running.tabs.look(tab, key, actual)
         if actual is None or (not tab and actual not in running.opened):
             return None
-        return _opened(running, spec, actual).reading
+        return _opened(running, spec, actual, parameters).reading
 
     def sit(
-        self, key: str, tab: str, parameters: Mapping[str, object], show: Callable[[Presence[Any]], None]
+        self, key: str, tab: str, parameters: Parameters, show: Callable[[Presence[Any]], None]
     ) -> Presence[Any]:
         """The place of a tab in the room that it looks at.
 
@@ -192,6 +199,24 @@ class Hub:
 
         return running.tabs.seat(tab, key, join)
 
+    def connection(self, tab: str) -> Connection:
+        """How a tab stands with the streams that it looks at, and with those that every tab does."""
+        running = self._running
+        if running is None:
+            return CONNECTING
+        looked_at = running.tabs.looked_at(tab)
+        followed = [
+            opened
+            for key, opened in running.opened.items()
+            if not isinstance(opened.spec, DerivedSpec) and (key in looked_at or not opened.spec.parameters)
+        ]
+        now_s = anyio.current_time()
+        return connection_of(
+            [opened.reading for opened in followed],
+            lost_for_s=max((now_s - (opened.lost_since_s or now_s) for opened in followed), default=0),
+            pending=sum(opened.pending for opened in followed),
+        )
+
     @asynccontextmanager
     async def run(self, app: rx.App, provider: Provider, last_states: LastStates) -> AsyncIterator[None]:
         """Keep everything declared open while the app runs.
@@ -208,9 +233,11 @@ class Hub:
             running = _Running(tasks, Tabs(app, tasks), provider, last_states)
             for spec in self._specs.values():
                 if not spec.parameters:
-                    _opened(running, spec, spec.key)
+                    _open(running, spec, spec.key, _NONE)
             async with tasks:
                 self._running = running
+                for key, opened in running.opened.items():
+                    _note_loss(running, key, opened)
                 tasks.start_soon(_save_now_and_then, running)
                 tasks.start_soon(_watch_seats, running)
                 tasks.start_soon(self._sweep_now_and_then)
@@ -243,29 +270,53 @@ class Hub:
         return self._running
 
 
-def _required_key(spec: Spec, parameters: Mapping[str, object] | None) -> str:
-    actual = spec.key_for(parameters or {})
+def _required_key(spec: Spec, parameters: Parameters) -> str:
+    actual = spec.key_for(parameters)
     if actual is None:
         raise ConfigurationError(
             f"The address of the page does not say which {spec.key!r} is meant",
-            hint=f"Give the page a route with {' and '.join(f'[{name}]' for name in spec.parameters)}",
+            hint=f"Give the page a route with {' and '.join(f'[{name}]' for name in spec.parameters)},"
+            " or sign in where the app fills it in",
         )
     return actual
 
 
-def _opened(running: _Running, spec: Spec, key: str) -> _Open:
+def _opened(running: _Running, spec: Spec, key: str, parameters: Parameters) -> _Open:
     """What is open under a key, opened now if it is not."""
     opened = running.opened.get(key)
     if opened is None:
-        with HydrationBoundary(running.last_states.load(key)):
-            reading = spec.open(running.provider, key)
-        changed = _room_changed if isinstance(spec, RoomSpec) else _stream_changed
-        unsubscribe = reading.subscribe(lambda: changed(running, key), progress=True)
-        opened = running.opened[key] = _Open(reading, spec, unsubscribe)
+        opened = _open(running, spec, key, parameters)
+        _note_loss(running, key, opened)
     return opened
 
 
+def _open(running: _Running, spec: Spec, key: str, parameters: Parameters) -> _Open:
+    with HydrationBoundary(running.last_states.load(key)):
+        reading = spec.open(running.provider, key, parameters)
+    changed = _room_changed if isinstance(spec, RoomSpec) else _stream_changed
+    unsubscribe = reading.subscribe(lambda: changed(running, key), progress=True)
+    opened = running.opened[key] = _Open(reading, spec, unsubscribe)
+    return opened
+
+
+def _note_loss(running: _Running, key: str, opened: _Open) -> None:
+    """Remember since when something is not followed; should it last, its tabs are told once more."""
+    if not is_lost(opened.reading):
+        opened.lost_since_s = None
+    elif opened.lost_since_s is None:
+        opened.lost_since_s = anyio.current_time()
+        running.tasks.start_soon(_tell_of_loss, running, key, opened, opened.lost_since_s)
+
+
+async def _tell_of_loss(running: _Running, key: str, opened: _Open, since_s: float) -> None:
+    await anyio.sleep(connection.OFFLINE_AFTER_S)
+    if opened.lost_since_s == since_s:
+        running.tabs.tell(key)
+
+
 def _stream_changed(running: _Running, key: str) -> None:
+    if (opened := running.opened.get(key)) is not None:
+        _note_loss(running, key, opened)
     running.unsaved.add(key)
     running.has_unsaved.set()
     running.tabs.tell(key)
@@ -274,6 +325,7 @@ def _stream_changed(running: _Running, key: str) -> None:
 def _room_changed(running: _Running, key: str) -> None:
     if (room := running.opened.get(key)) is None:
         return
+    _note_loss(running, key, room)
     room.is_news = True
     if not room.is_telling:
         room.is_telling = True
@@ -321,7 +373,7 @@ async def _close_idle(running: _Running) -> None:
     """Close what nobody looked at for a whole interval."""
     wanted = running.tabs.wanted
     for key, opened in list(running.opened.items()):
-        is_idle = bool(opened.spec.parameters) and key not in wanted and not opened.is_unsent
+        is_idle = bool(opened.spec.parameters) and key not in wanted and not opened.pending
         if is_idle and opened.was_idle:
             # First, so that a tab which comes while it is saved opens it anew, and gets no closed one.
             del running.opened[key]

@@ -18,8 +18,19 @@ from reflex.event import EventSpec
 
 from durafold.errors import ConfigurationError, DurafoldError, InvalidAction
 from durafold.presence import Presence, presence_key, room_of
-from durafold.reflex._internals import route_parameters_of, tab_of
-from durafold.reflex.classes import HUB, state_class, status_of, toast, uncached, validated
+from durafold.reflex._internals import tab_of
+from durafold.reflex.classes import (
+    HUB,
+    FilledByApp,
+    Members,
+    event,
+    place_of,
+    state_class,
+    status_of,
+    toast,
+    uncached,
+    validated,
+)
 from durafold.reflex.specs import RoomSpec
 
 if TYPE_CHECKING:
@@ -37,6 +48,8 @@ def use_presence(
     initial: M | Callable[[], M] | None = None,
     ttl_s: float = 15.0,
     name: str | None = None,
+    parameters: FilledByApp | None = None,
+    base: type[rx.State] | None = None,
 ) -> type[PresenceClass[M]]:
     """Who else is here, in any tab of any app or program, and what each shows: cursors, names, "is typing".
 
@@ -81,6 +94,8 @@ def use_presence(
             programs that take part.
         name: name of the class, unique in its module and the same at every start; made of the room by
             default.
+        parameters: as for `use_server_state`.
+        base: as for `use_server_state`.
 
     Raises:
         ConfigurationError: the room was declared with another type or `ttl_s`, the app runs already, or an
@@ -88,7 +103,7 @@ def use_presence(
     """
     key = presence_key(room)
     expected = _adapter(model)
-    HUB.declare(_spec(key, model, ttl_s))
+    place = place_of(_spec(key, model, ttl_s), parameters)
     make_initial: Callable[[], M | None] = _maker(initial)
 
     def first(state: Any) -> M | None:
@@ -100,11 +115,10 @@ def use_presence(
             if (value := first(state)) is not None:
                 taken.set(value)
 
-        return HUB.sit(key, tab_of(state), route_parameters_of(state), show)
+        return HUB.sit(key, tab_of(state), place.parameters(state), show)
 
     def seat_if_any(state: Any) -> Presence[M] | None:
-        tab, parameters = tab_of(state), route_parameters_of(state)
-        return seat(state) if tab and HUB.read(key, tab, parameters) is not None else None
+        return seat(state) if tab_of(state) and place.read(state) is not None else None
 
     def show_value(state: Any, value: Any) -> EventSpec | None:
         try:
@@ -123,22 +137,21 @@ def use_presence(
         except DurafoldError as error:
             return toast(error.message)
 
-    as_event: Any = rx.event
-    events = {"show": as_event(show), "update": as_event(update)}
-    variables = {**_vars(model, seat_if_any), "_shown": "", "__annotations__": {"_shown": str}}
-    return cast("type[PresenceClass[M]]", state_class(name, key, variables, events))
+    kept: Members = {"_shown": "", "__annotations__": {"_shown": str}}
+    members = kept | _vars(model, seat_if_any) | event(show) | event(update)
+    return cast("type[PresenceClass[M]]", state_class(name, key, members, base))
 
 
 def _spec(key: str, model: type[Any], ttl_s: float) -> RoomSpec:
     return RoomSpec(
         key,
-        lambda party, actual: party.presence(room_of(actual), model, ttl_s=ttl_s),
+        lambda party, actual, _: party.presence(room_of(actual), model, ttl_s=ttl_s),
         ("room", model, ttl_s),
         lambda party, actual: party.presence(room_of(actual), model, ttl_s=ttl_s, apart=True),
     )
 
 
-def _vars(model: Any, seat: Callable[[Any], Presence[Any] | None]) -> dict[str, Any]:
+def _vars(model: Any, seat: Callable[[Any], Presence[Any] | None]) -> Members:
     def var(name: str, var_type: Any, initial: Any, read: Callable[[Presence[Any]], Any]) -> Any:
         def getter(state: Any) -> Any:
             return initial if (taken := seat(state)) is None else read(taken)

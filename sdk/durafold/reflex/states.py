@@ -1,34 +1,18 @@
-"""`use_server_state` and `use_server_reducer` for Reflex: a shared stream as an `rx.State` class.
-
-Changes are background events, since an ordinary handler keeps its tab's state locked, and the tab's own
-update waiting, until the change is confirmed. Whatever a browser sends is validated before it is dispatched.
-"""
+"""`use_server_state` and `use_server_reducer` for Reflex: a shared stream as an `rx.State` class."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import reflex as rx
 from pydantic import TypeAdapter
-from reflex.event import EventSpec
 
-from durafold.engine import Handle, ServerReducer, ServerState
 from durafold.errors import ConfigurationError
-from durafold.reflex._internals import route_parameters_of, tab_of
-from durafold.reflex.classes import (
-    HUB,
-    Change,
-    outcome,
-    shared_var,
-    state_class,
-    status_of,
-    uncached,
-    validated,
-)
+from durafold.reflex.classes import FilledByApp, place_of, state_class
+from durafold.reflex.members import reducer_members, value_members, with_set
 from durafold.reflex.specs import StreamSpec
 from durafold.state.models import model_of
-from durafold.state.reducer import DeclaredReducer
 
 if TYPE_CHECKING:
     from durafold.reflex._types import (  # pyright: ignore[reportMissingModuleSource] - types only
@@ -36,16 +20,20 @@ if TYPE_CHECKING:
         ServerStateClass,
     )
 
-__all__ = ["use_server_reducer", "use_server_state"]
+__all__ = ["reducer_spec", "type_of", "use_server_reducer", "use_server_state", "value_spec"]
 
 S = TypeVar("S")
 A = TypeVar("A")
 
-_Event: TypeAlias = Callable[..., Awaitable[EventSpec | None]]
-
 
 def use_server_state(
-    initial: S, key: str, *, name: str | None = None, state_type: Any = None
+    initial: S,
+    key: str,
+    *,
+    name: str | None = None,
+    state_type: Any = None,
+    parameters: FilledByApp | None = None,
+    base: type[rx.State] | None = None,
 ) -> type[ServerStateClass[S]]:
     """A value shared by every tab, every app and every other client of the stream.
 
@@ -68,44 +56,19 @@ def use_server_state(
         name: name of the class, unique in its module and the same at every start; made of the key by default.
         state_type: type of the value, if that of `initial` does not say enough: `list[str]` for `[]`. A
             browser can send anything; what is not of this type is refused.
+        parameters: parameters of the key that the app fills in, by functions of the state that asks, such as
+            `{"user": lambda state: state.user_id}`. No browser has a say in these. A function that returns
+            None (nobody is signed in) names no stream.
+        base: the state class to derive from, whose vars such functions can read. Default: `rx.State`.
 
     Raises:
         ConfigurationError: the key was declared with another default, the app runs already, or the type
             cannot be used.
     """
-    var_type = _type_of(initial, state_type, key)
-    HUB.declare(
-        StreamSpec(
-            key,
-            lambda party, actual: party.server_state(initial, actual, state_type=state_type),
-            ("state", initial, state_type),
-            initial,
-            model_of(initial, state_type),
-        )
-    )
-    expected = TypeAdapter[Any](var_type)
-
-    def stream(state: rx.State) -> ServerState[Any]:
-        return cast("ServerState[Any]", HUB.handle(key, route_parameters_of(state)))
-
-    async def set_value(self: Any, value: Any) -> EventSpec | None:
-        return await outcome(lambda: stream(self).set(validated(expected, value)))
-
-    async def increment(self: Any, by: float = 1) -> EventSpec | None:
-        return await outcome(lambda: stream(self).increment(by))
-
-    async def toggle(self: Any) -> EventSpec | None:
-        return await outcome(lambda: stream(self).toggle())
-
-    events: list[_Event] = [set_value]
-    if var_type is bool:
-        events.append(toggle)
-    elif var_type in (int, float):
-        events.append(increment)
-    shared = state_class(name, key, _vars(key, initial, var_type), _background(*events))
-    # Reflex keeps the name `set` for a method of its own, though only in class bodies.
-    shared.set = shared.set_value
-    return cast("type[ServerStateClass[S]]", shared)
+    var_type = type_of(initial, state_type, key)
+    place = place_of(value_spec(initial, key, state_type), parameters)
+    shared = state_class(name, key, value_members(place, initial, var_type), base)
+    return cast("type[ServerStateClass[S]]", with_set(shared))
 
 
 def use_server_reducer(
@@ -116,6 +79,8 @@ def use_server_reducer(
     actions: Any,
     name: str | None = None,
     state_type: Any = None,
+    parameters: FilledByApp | None = None,
+    base: type[rx.State] | None = None,
 ) -> type[ServerReducerClass[S]]:
     """A state shared by every tab, every app and every other client of the stream, changed by actions.
 
@@ -141,97 +106,54 @@ def use_server_reducer(
         actions: union of the action types. A browser can send anything; what is not one of these is refused.
         name: name of the class, unique in its module and the same at every start; made of the key by default.
         state_type: type of the state, if that of `initial` does not say enough.
+        parameters: as for `use_server_state`.
+        base: as for `use_server_state`.
 
     Raises:
         ConfigurationError: the key was declared with another default or reducer, the app runs already, or a
             type cannot be used.
     """
-    var_type = _type_of(initial, state_type, key)
-    HUB.declare(
-        StreamSpec(
-            key,
-            lambda party, actual: party.server_reducer(
-                reducer, initial, actual, actions=actions, state_type=state_type
-            ),
-            ("reducer", reducer, initial, state_type),
-            initial,
-            model_of(initial, state_type),
-        )
+    var_type = type_of(initial, state_type, key)
+    place = place_of(reducer_spec(reducer, initial, key, actions, state_type), parameters)
+    members = reducer_members(place, reducer, initial, var_type, TypeAdapter[Any](actions))
+    return cast("type[ServerReducerClass[S]]", state_class(name, key, members, base))
+
+
+def value_spec(initial: Any, key: str, state_type: Any) -> StreamSpec:
+    """The stream of a shared value."""
+    return StreamSpec(
+        key,
+        lambda party, actual, _: party.server_state(initial, actual, state_type=state_type),
+        ("state", initial, state_type),
+        initial,
+        model_of(initial, state_type),
     )
-    expected = TypeAdapter[Any](actions)
-
-    def stream(state: rx.State) -> ServerReducer[S, Any]:
-        return cast("ServerReducer[S, Any]", HUB.handle(key, route_parameters_of(state)))
-
-    def acting(self: rx.State, change: Callable[[ServerReducer[S, Any]], Change]) -> Change:
-        handle = stream(self)
-        with handle.acting_for(tab_of(self)):
-            return change(handle)
-
-    async def dispatch(self: Any, action: dict[str, Any]) -> EventSpec | None:
-        return await outcome(
-            lambda: acting(self, lambda handle: handle.dispatch(validated(expected, action)))
-        )
-
-    async def undo(self: Any) -> EventSpec | None:
-        return await outcome(lambda: acting(self, lambda handle: handle.undo()))
-
-    async def redo(self: Any) -> EventSpec | None:
-        return await outcome(lambda: acting(self, lambda handle: handle.redo()))
-
-    variables = _vars(key, initial, var_type)
-    events: list[_Event] = [dispatch]
-    if isinstance(reducer, DeclaredReducer) and reducer.inverse is not None:
-        variables |= _undo_vars(key)
-        events += [undo, redo]
-    shared = state_class(name, key, variables, _background(*events))
-    return cast("type[ServerReducerClass[S]]", shared)
 
 
-def _type_of(initial: Any, state_type: Any, key: str) -> Any:
+def reducer_spec(
+    reducer: Callable[[Any, Any], Any], initial: Any, key: str, actions: Any, state_type: Any
+) -> StreamSpec:
+    """The stream of a reducer's state."""
+    return StreamSpec(
+        key,
+        lambda party, actual, _: party.server_reducer(
+            reducer, initial, actual, actions=actions, state_type=state_type
+        ),
+        ("reducer", reducer, initial, state_type),
+        initial,
+        model_of(initial, state_type),
+    )
+
+
+def type_of(initial: Any, state_type: Any, key: str) -> Any:
+    """The type that a var has.
+
+    Raises:
+        ConfigurationError: it cannot be known.
+    """
     if initial is None and state_type is None:
         raise ConfigurationError(
             f"The default of {key!r} is None, which does not tell what it may become",
             hint="Pass state_type, for example state_type=str | None",
         )
     return type(initial) if state_type is None else state_type
-
-
-def _vars(key: str, initial: Any, var_type: Any) -> dict[str, Any]:
-    """The vars of one stream. `confirmed` is for computed vars and not sent to browsers."""
-    return {
-        "value": shared_var("value", key, var_type, initial, lambda handle: handle.value),
-        "confirmed": shared_var(
-            "confirmed", key, var_type, initial, lambda handle: handle.confirmed, backend=True
-        ),
-        "status": shared_var("status", key, str, "connecting", status_of),
-        "pending": shared_var("pending", key, int, 0, lambda handle: handle.pending),
-    }
-
-
-def _undo_vars(key: str) -> dict[str, Any]:
-    """Whether the tab that asks can undo or redo something."""
-
-    def can(self: rx.State, read: Callable[[Handle[Any]], bool]) -> bool:
-        tab = tab_of(self)
-        handle = HUB.read(key, tab, route_parameters_of(self))
-        if handle is None or not tab:
-            return False
-        with handle.acting_for(tab):
-            return read(handle)
-
-    def can_undo(self: rx.State) -> bool:
-        return can(self, lambda handle: handle.can_undo)
-
-    def can_redo(self: rx.State) -> bool:
-        return can(self, lambda handle: handle.can_redo)
-
-    return {
-        "can_undo": uncached("can_undo", bool, False, can_undo),
-        "can_redo": uncached("can_redo", bool, False, can_redo),
-    }
-
-
-def _background(*events: _Event) -> dict[str, Any]:
-    as_event: Any = rx.event
-    return {event.__name__: as_event(event, background=True) for event in events}

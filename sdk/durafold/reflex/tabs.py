@@ -81,6 +81,11 @@ class Tabs:
         """Keys that some tab looks at."""
         return frozenset(key for tab in self._tabs.values() for key in tab.looks_at.values())
 
+    def looked_at(self, token: str) -> frozenset[str]:
+        """Keys that one tab looks at."""
+        tab = self._tabs.get(token)
+        return frozenset(tab.looks_at.values()) if tab else frozenset()
+
     def look(self, token: str, declared: str, actual: str | None) -> None:
         """Remember what a tab looks at; with `actual` None, at nothing of that declaration."""
         tab = self._tabs.get(token)
