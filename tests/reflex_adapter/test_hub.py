@@ -17,6 +17,7 @@ import reflex as rx
 
 from durafold.errors import ConfigurationError
 from durafold.provider import Provider
+from durafold.reflex import connection
 from durafold.reflex import hub as hub_module
 from durafold.reflex import tabs as tabs_module
 from durafold.reflex.hub import Hub
@@ -42,6 +43,7 @@ class FakeHandle:
     status: str = "live"
     pending: int = 0
     offset: str = "0"
+    error: Exception | None = None
     closed: bool = False
     listeners: list[Callable[[], None]] = field(default_factory=list)
 
@@ -436,7 +438,7 @@ async def test_a_tab_without_a_socket_for_longer_has_left(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tabs_module, "LEAVE_AFTER_S", 0.01)
-    monkeypatch.setattr(hub_module, "SEATS_INTERVAL_S", 0.005)
+    monkeypatch.setattr(hub_module, "LOOK_INTERVAL_S", 0.005)
     stage, app = Stage(), FakeApp()
     app.connect("a")
 
@@ -463,6 +465,45 @@ async def test_many_changes_in_a_room_cost_its_tabs_two_refreshes(running: Runni
         await until(lambda: len(app.refreshed) > 1)
 
     assert app.refreshed == ["a", "a"]
+
+
+async def test_a_tab_learns_that_a_stream_stays_away_and_that_it_is_back(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "OFFLINE_AFTER_S", 0.01)
+    monkeypatch.setattr(hub_module, "LOOK_INTERVAL_S", 0.005)
+    hub, app, handle = Hub(), FakeApp(), FakeHandle()
+    hub.declare(spec(handle))
+    app.connect("a")
+
+    async with running(hub, app):
+        hub.read("k", "a")
+        assert hub.connection("a").status == "live"
+        handle.status = "reconnecting"
+        handle.change(1)
+        assert hub.connection("a").status == "reconnecting"
+        await until(lambda: len(app.refreshed) == 2)
+        assert hub.connection("a").status == "offline"
+        handle.status = "live"
+        handle.change(2)
+        await settle()
+
+        assert hub.connection("a").status == "live"
+    assert app.refreshed == ["a", "a", "a"]
+    assert hub.connection("a").status == "connecting"
+
+
+async def test_a_room_that_is_refused_is_an_outage_for_those_in_it_only(running: Running) -> None:
+    rooms, app = Rooms(), FakeApp()
+    app.connect("a", "b")
+
+    async with running(rooms.hub, app):
+        rooms.look("a", "red")
+        rooms.look("b", "blue")
+        rooms.handles["rooms/red"].status = "closed"
+
+        assert rooms.hub.connection("a").status == "offline"
+        assert rooms.hub.connection("b").status == "live"
 
 
 def test_a_key_declared_twice_alike_is_one_stream() -> None:

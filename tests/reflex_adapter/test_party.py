@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import anyio
+import anyio.to_thread
+import httpx
 import pytest
 
 pytest.importorskip("reflex", reason="the Reflex adapter needs: pip install 'durafold[reflex]'")
 pytest.importorskip("websockets", reason="these tests speak Reflex's protocol with: pip install websockets")
 
+from websockets.exceptions import ConnectionClosed
+
 from durafold.testing import ServerProcess
 from support.reflex_app import ReflexApp
-from support.reflex_tab import ReflexTab
+from support.reflex_crowd import crowd
+from support.reflex_tab import ReflexTab, ReflexTalk
 
 pytestmark = pytest.mark.xdist_group("reflex_party")
 
@@ -251,3 +258,82 @@ def test_the_connection_is_live_when_all_streams_are(tabs: Doors) -> None:
     here.wait_for(lambda: here.shown["Connection.status"] == "live")
 
     assert (here.shown["Connection.reason"], here.shown["Connection.pending"]) == ("", 0)
+
+
+# ---- what tabs leave behind ----
+
+
+class Backstage:
+    """Asks the app how many there are of what tabs could leave behind."""
+
+    def __init__(self, tab: ReflexTab) -> None:
+        self._tab = tab
+
+    def counts(self) -> dict[str, int]:
+        asked = self._tab.shown["Backstage.asked"]
+        self._tab.send("Backstage.ask")
+        self._tab.wait_for(lambda: self._tab.shown["Backstage.asked"] > asked)
+        return {name: self._tab.shown[f"Backstage.{name}"] for name in ("tabs", "tasks", "open", "listeners")}
+
+    def settled(self) -> dict[str, int]:
+        """When nothing changes any more, for longer than it takes to notice that a tab has gone."""
+        counts, since_s = self.counts(), time.monotonic()
+        while time.monotonic() < since_s + 4:
+            time.sleep(0.2)
+            if (now := self.counts()) != counts:
+                counts, since_s = now, time.monotonic()
+        return counts
+
+
+def test_two_hundred_tabs_opened_and_closed_leave_nothing_behind(tabs: Doors) -> None:
+    backstage = Backstage(tabs.open())
+    before = backstage.settled()
+
+    async def come_and_go() -> dict[str, int]:
+        places: list[dict[str, str]] = [*({"room": f"r{n}"} for n in range(40)), *({} for _ in range(160))]
+        async with crowd(ReflexTalk(tabs.url, "party.party", query=place) for place in places):
+            return await anyio.to_thread.run_sync(backstage.counts)
+
+    meanwhile = anyio.run(come_and_go)
+
+    assert meanwhile["tabs"] == before["tabs"] + 200
+    assert meanwhile["open"] == before["open"] + 2 * 40
+    assert backstage.settled() == before
+
+
+def readers(streams: ServerProcess) -> list[str]:
+    """How many follow streams of the server, by how they do."""
+    metrics = httpx.get(streams.url.replace("/v1/stream", "/metrics")).text
+    return [line for line in metrics.splitlines() if line.startswith("durafold_readers{")]
+
+
+def settled_after_reload(app: ReflexApp, cheap: int) -> dict[str, int]:
+    """The counts of the process that runs the source in which the shop's limit is this."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with suppress(OSError, ConnectionClosed), ReflexTab(app.url, "party.party") as tab:
+            if tab.shown["Shop.cheap"] == cheap:
+                return Backstage(tab).settled()
+        time.sleep(0.1)
+    raise AssertionError(f"the app was not reloaded:\n{app.output}")
+
+
+def change_limit(app: ReflexApp, old: int, new: int) -> None:
+    source = app.source / "party" / "party.py"
+    source.write_text(source.read_text().replace(f"cheap: int = {old}", f"cheap: int = {new}"))
+
+
+def test_an_app_that_is_reloaded_twice_follows_nothing_twice(tmp_path: Path) -> None:
+    with (
+        ServerProcess(tmp_path / "streams") as streams,
+        ReflexApp(streams.url, tmp_path / "app", source=SOURCE, reloads=True) as app,
+    ):
+        before, followed = settled_after_reload(app, 10), readers(streams)
+
+        change_limit(app, 10, 11)
+        settled_after_reload(app, 11)
+        change_limit(app, 11, 12)
+        after = settled_after_reload(app, 12)
+
+        assert (after, readers(streams)) == (before, followed)
+        assert 'durafold_readers{mode="sse"} 2' in followed

@@ -32,10 +32,17 @@ class ReflexApp:
         directory: where the app runs, and keeps its last state.
         pages: build and serve the pages too, which takes a while; otherwise only what tabs connect to.
         source: another app than the demo.
+        reloads: run it as developers do, so that it starts anew when its source changes.
     """
 
     def __init__(
-        self, stream_url: str, directory: Path, *, pages: bool = False, source: Path = DEMO_DIR
+        self,
+        stream_url: str,
+        directory: Path,
+        *,
+        pages: bool = False,
+        source: Path = DEMO_DIR,
+        reloads: bool = False,
     ) -> None:
         self._port = free_port()
         self._source = directory / source.name
@@ -48,7 +55,8 @@ class ReflexApp:
             "REFLEX_CHECK_LATEST_VERSION": "false",
         }
         which = ["--frontend-port"] if pages else ["--backend-only", "--backend-port"]
-        self._command = [sys.executable, "-m", "reflex", "run", "--env", "prod", *which, str(self._port)]
+        mode = "dev" if reloads else "prod"
+        self._command = [sys.executable, "-m", "reflex", "run", "--env", mode, *which, str(self._port)]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         self._run: ChildProcess | None = None
 
@@ -56,6 +64,11 @@ class ReflexApp:
     def url(self) -> str:
         """Address of the page, without a slash at its end."""
         return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def source(self) -> Path:
+        """The copy of the app's source that runs."""
+        return self._source
 
     @property
     def output(self) -> str:

@@ -1,4 +1,4 @@
-"""`ReflexTab`: what a browser tab says to a Reflex app, without a browser.
+"""`ReflexTab` and `ReflexTalk`: what a browser tab says to a Reflex app, without a browser.
 
 Reflex's wire form (Socket.IO over one WebSocket) is internal to Reflex, so it stands in this file only:
 
@@ -13,21 +13,21 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
 from websockets.sync.client import connect
 
-__all__ = ["ReflexTab"]
+__all__ = ["ReflexTab", "ReflexTalk"]
 
 _NAMESPACE: Final = "/_event"
 _ROOT: Final = "reflex___state____state"
 _PATIENCE_S: Final = 30.0
 
 
-class ReflexTab:
-    """A tab that looks at a page of an app; a context manager.
+class ReflexTalk:
+    """What a tab says and hears, without a socket.
 
     Args:
         app_url: such as `http://127.0.0.1:40123`.
@@ -52,54 +52,39 @@ class ReflexTab:
         self._module = module
         self._query = query or {}
 
-    def __enter__(self) -> Self:
-        address = self._app_url.replace("http", "ws", 1)
+    @property
+    def address(self) -> str:
+        """Where to connect."""
         query = f"EIO=4&transport=websocket&token={self.token}"
-        with ExitStack() as stack:
-            self._socket = stack.enter_context(connect(f"{address}{_NAMESPACE}/?{query}", proxy=None))
-            self._socket.recv(_PATIENCE_S)  # Engine.IO's own greeting
-            hydrate = self._event(f"{_ROOT}.hydrate_and_load", {})
-            self._socket.send(f"40{_NAMESPACE},{json.dumps({'event': hydrate})}")
-            self.wait_for(lambda: self.shown.get("State.is_hydrated") is True)
-            self._open = stack.pop_all()
-        return self
+        return f"{self._app_url.replace('http', 'ws', 1)}{_NAMESPACE}/?{query}"
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self._open.close()
+    @property
+    def is_hydrated(self) -> bool:
+        """Whether the page has its values."""
+        return self.shown.get("State.is_hydrated") is True
 
-    def send(self, handler: str, **payload: Any) -> None:
-        """Trigger an event: `send("Counter.increment", by=1)`; of a subclass: `send("Counter.Page.show")`."""
-        *classes, event = handler.split(".")
-        name = ".".join([_ROOT, *map(self._full_name, classes), event])
-        packet = ["event", self._event(name, payload)]
-        self._socket.send(f"42{_NAMESPACE},{json.dumps(packet)}")
+    def greeting(self) -> str:
+        """What to say after Engine.IO's own greeting."""
+        return f"40{_NAMESPACE},{json.dumps({'event': self._hydrate()})}"
 
-    def go(self, query: Mapping[str, Any]) -> None:
-        """Move to another page of the app, as a link in it does."""
+    def event(self, handler: str, payload: Mapping[str, Any]) -> str:
+        """What to say to trigger an event."""
+        *classes, name = handler.split(".")
+        full_name = ".".join([_ROOT, *map(self._full_name, classes), name])
+        return f"42{_NAMESPACE},{json.dumps(['event', self._event(full_name, payload)])}"
+
+    def moved(self, query: Mapping[str, Any]) -> str:
+        """What to say when another page of the app is shown, as after a click on a link."""
         self._query = query
-        packet = ["event", self._event(f"{_ROOT}.hydrate_and_load", {})]
-        self._socket.send(f"42{_NAMESPACE},{json.dumps(packet)}")
+        return f"42{_NAMESPACE},{json.dumps(['event', self._hydrate()])}"
 
-    def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Take in updates until the condition holds; fails with what is shown after 30 seconds."""
-        deadline = time.monotonic() + _PATIENCE_S
-        while not condition():
-            assert time.monotonic() < deadline, f"did not happen; shown is {self.shown}"
-            self._receive(timeout_s=0.1)
-
-    def _receive(self, timeout_s: float) -> None:
-        try:
-            frame = str(self._socket.recv(timeout_s))
-        except TimeoutError:
-            return
-        if frame == "2":
-            self._socket.send("3")
-        elif frame.startswith(f"42{_NAMESPACE},"):
+    def hear(self, frame: str) -> str | None:
+        """Take in a frame; returns what to say to it, if anything."""
+        if frame.startswith(f"42{_NAMESPACE},"):
             name, update = json.loads(frame.partition(",")[2])
             assert name == "event", frame
             self._take_in(update)
+        return "3" if frame == "2" else None
 
     def _take_in(self, update: dict[str, Any]) -> None:
         changes = {
@@ -117,9 +102,50 @@ class ReflexTab:
     def _class_name(self, state: str) -> str:
         return "".join(word.capitalize() for word in state.rpartition("____")[2].split("_"))
 
-    def _event(self, name: str, payload: dict[str, Any]) -> dict[str, Any]:
+    def _hydrate(self) -> dict[str, Any]:
+        return self._event(f"{_ROOT}.hydrate_and_load", {})
+
+    def _event(self, name: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         router = {"pathname": "/", "query": self._query, "asPath": "/"}
         return {"name": name, "payload": payload, "router_data": router, "token": self.token}
+
+
+class ReflexTab(ReflexTalk):
+    """A tab that looks at a page of an app; a context manager. Arguments: see `ReflexTalk`."""
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._socket = stack.enter_context(connect(self.address, proxy=None))
+            self._socket.recv(_PATIENCE_S)  # Engine.IO's own greeting
+            self._socket.send(self.greeting())
+            self.wait_for(lambda: self.is_hydrated)
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def send(self, handler: str, **payload: Any) -> None:
+        """Trigger an event: `send("Counter.increment", by=1)`; of a subclass: `send("Counter.Page.show")`."""
+        self._socket.send(self.event(handler, payload))
+
+    def go(self, query: Mapping[str, Any]) -> None:
+        """Move to another page of the app, as a link in it does."""
+        self._socket.send(self.moved(query))
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Take in updates until the condition holds; fails with what is shown after 30 seconds."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while not condition():
+            assert time.monotonic() < deadline, f"did not happen; shown is {self.shown}"
+            self._receive(timeout_s=0.1)
+
+    def _receive(self, timeout_s: float) -> None:
+        with suppress(TimeoutError):
+            if (answer := self.hear(str(self._socket.recv(timeout_s)))) is not None:
+                self._socket.send(answer)
 
 
 def _snake(class_name: str) -> str:

@@ -43,8 +43,8 @@ SAVE_INTERVAL_S: Final = 1.0
 SWEEP_INTERVAL_S: Final = 30.0
 """How often gone tabs are looked for. What has parameters outlives its last tab by up to twice this."""
 
-SEATS_INTERVAL_S: Final = 0.5
-"""How often gone tabs are looked for among those that others see."""
+LOOK_INTERVAL_S: Final = 0.5
+"""How often it is checked who has left a room, and which streams stay away."""
 
 ROOM_INTERVAL_S: Final = 0.05
 """The least time between two refreshes of a tab because of the people in a room."""
@@ -64,6 +64,7 @@ class _Open:
         is_news: tabs have not heard of its last change.
         is_telling: its changes are being told from time to time.
         lost_since_s: since when it has not been followed, if it is not.
+        is_long_lost: tabs were told that it stays so.
     """
 
     reading: Reading[Any]
@@ -73,6 +74,7 @@ class _Open:
     is_news: bool = False
     is_telling: bool = False
     lost_since_s: float | None = None
+    is_long_lost: bool = False
 
     @property
     def stream(self) -> Handle[Any] | None:
@@ -236,10 +238,10 @@ class Hub:
                     _open(running, spec, spec.key, _NONE)
             async with tasks:
                 self._running = running
-                for key, opened in running.opened.items():
-                    _note_loss(running, key, opened)
+                for opened in running.opened.values():
+                    _note_loss(opened)
                 tasks.start_soon(_save_now_and_then, running)
-                tasks.start_soon(_watch_seats, running)
+                tasks.start_soon(_look_around, running)
                 tasks.start_soon(self._sweep_now_and_then)
                 try:
                     yield
@@ -286,7 +288,7 @@ def _opened(running: _Running, spec: Spec, key: str, parameters: Parameters) -> 
     opened = running.opened.get(key)
     if opened is None:
         opened = _open(running, spec, key, parameters)
-        _note_loss(running, key, opened)
+        _note_loss(opened)
     return opened
 
 
@@ -299,24 +301,17 @@ def _open(running: _Running, spec: Spec, key: str, parameters: Parameters) -> _O
     return opened
 
 
-def _note_loss(running: _Running, key: str, opened: _Open) -> None:
-    """Remember since when something is not followed; should it last, its tabs are told once more."""
+def _note_loss(opened: _Open) -> None:
+    """Remember since when something is not followed."""
     if not is_lost(opened.reading):
         opened.lost_since_s = None
     elif opened.lost_since_s is None:
-        opened.lost_since_s = anyio.current_time()
-        running.tasks.start_soon(_tell_of_loss, running, key, opened, opened.lost_since_s)
-
-
-async def _tell_of_loss(running: _Running, key: str, opened: _Open, since_s: float) -> None:
-    await anyio.sleep(connection.OFFLINE_AFTER_S)
-    if opened.lost_since_s == since_s:
-        running.tabs.tell(key)
+        opened.lost_since_s, opened.is_long_lost = anyio.current_time(), False
 
 
 def _stream_changed(running: _Running, key: str) -> None:
     if (opened := running.opened.get(key)) is not None:
-        _note_loss(running, key, opened)
+        _note_loss(opened)
     running.unsaved.add(key)
     running.has_unsaved.set()
     running.tabs.tell(key)
@@ -325,7 +320,7 @@ def _stream_changed(running: _Running, key: str) -> None:
 def _room_changed(running: _Running, key: str) -> None:
     if (room := running.opened.get(key)) is None:
         return
-    _note_loss(running, key, room)
+    _note_loss(room)
     room.is_news = True
     if not room.is_telling:
         room.is_telling = True
@@ -340,11 +335,18 @@ async def _tell_from_time_to_time(running: _Running, key: str, room: _Open) -> N
     room.is_telling = False
 
 
-async def _watch_seats(running: _Running) -> None:
+async def _look_around(running: _Running) -> None:
+    """Find who has left a room, and which streams stay away; neither is told of by anybody."""
     while True:
-        await anyio.sleep(SEATS_INTERVAL_S)
+        await anyio.sleep(LOOK_INTERVAL_S)
         if running.tabs.have_seats:
             running.tabs.forget_gone()
+        long_ago_s = anyio.current_time() - connection.OFFLINE_AFTER_S
+        for key, opened in list(running.opened.items()):
+            is_long_lost = opened.lost_since_s is not None and opened.lost_since_s <= long_ago_s
+            if is_long_lost and not opened.is_long_lost:
+                opened.is_long_lost = True
+                running.tabs.tell(key)
 
 
 async def _save_now_and_then(running: _Running) -> None:

@@ -11,6 +11,7 @@ from durafold.reflex import (
     use_presence,
     use_server_state,
 )
+from party.backstage import Counts
 from party.shop import Cart, cart, shelf, total
 
 
@@ -41,6 +42,10 @@ Notes = use_server_state(
     base=Account,
     name="Notes",
 )
+
+
+class Backstage(Counts, rx.State):
+    """Tests ask it."""
 
 
 class Shop(DurableState[Cart], store=cart):
