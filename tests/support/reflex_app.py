@@ -66,6 +66,12 @@ class ReflexApp:
         return f"http://127.0.0.1:{self._port}"
 
     @property
+    def pid(self) -> int:
+        """Of the process that was started; the app's own is below it."""
+        assert self._run is not None, "the app was never started"
+        return self._run.pid
+
+    @property
     def source(self) -> Path:
         """The copy of the app's source that runs."""
         return self._source
