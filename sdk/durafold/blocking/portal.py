@@ -318,7 +318,7 @@ class _Loop:
         Raises:
             RuntimeError: the loop has ended.
         """
-        self._inbox.append((copy_context(), job))
+        self._inbox.append((_context(), job))
         self._soon(self._wake)
         if self._has_ended:
             job.fail(CancelledError())
@@ -354,6 +354,15 @@ def _soon_of_this_loop() -> Callable[..., object]:
         return asyncio.get_running_loop().call_soon_threadsafe
     except RuntimeError:  # trio does not count as running
         return import_module("trio").lowlevel.current_trio_token().run_sync_soon  # type: ignore[no-any-return]
+
+
+def _context() -> Context:
+    """A copy of the calling thread's, without the async library that runs there: here runs another loop."""
+    context = copy_context()
+    sniffio = sys.modules.get("sniffio")
+    if sniffio is not None:
+        context.run(sniffio.current_async_library_cvar.set, None)
+    return context
 
 
 def _asynchronous(function: Callable[[], T]) -> Callable[[], Awaitable[T]]:
