@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from durafold.cache import MemoryStateCache, SqliteStateCache, StateCache, ssr_state_cache
     from durafold.client import Checkpoint, DurableStream, IdempotentProducer, Token
     from durafold.computed import Derived, Get, derived, select
-    from durafold.engine import Dispatch, Reading, ServerReducer, ServerState, Status, StreamReset
+    from durafold.engine import Dispatch, Reading, ServerReducer, ServerState, Status, StreamReset, batch
     from durafold.errors import (
         ActionLost,
         ActionRejected,
@@ -91,6 +91,7 @@ __all__ = [
     "UnknownAction",
     "atom",
     "atom_family",
+    "batch",
     "combine_reducers",
     "derived",
     "load_stream_with_reducer",
@@ -142,6 +143,7 @@ _HOMES: Final = {
         "ServerState",
         "Status",
         "StreamReset",
+        "batch",
     ),
     "durafold.errors": (
         "ActionLost",

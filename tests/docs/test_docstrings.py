@@ -53,6 +53,7 @@ WITH_EXAMPLES: Final = {
         "StreamSpec",
         "atom",
         "atom_family",
+        "batch",
         "combine_reducers",
         "derived",
         "load_stream_with_reducer",

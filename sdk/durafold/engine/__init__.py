@@ -3,13 +3,15 @@
 - `definition`: what a key means
 - `core`: the engine itself; `shown`, what users see of it, and `own`, what this process does to it
 - `reader` and `writer`: its two halves towards the network; `keeper` keeps states
-- `writes`, `dispatch`, `listeners`: own actions on their way, what their senders hold, who is told
+- `writes`, `dispatch`: own actions on their way, and what their senders hold
+- `listeners`, `batching`: who is told of changes, and when
 - `undo`, `past`: taking own actions back, and looking back; `endings`: why something ended
 - `readable`, `handles`: what users hold
 """
 
 from __future__ import annotations
 
+from durafold.engine.batching import batch
 from durafold.engine.core import Engine
 from durafold.engine.definition import Declaration, Definition, base_url, define, stream_url
 from durafold.engine.dispatch import Dispatch
@@ -36,6 +38,7 @@ __all__ = [
     "Status",
     "StreamReset",
     "base_url",
+    "batch",
     "define",
     "snapshots_of",
     "stream_url",

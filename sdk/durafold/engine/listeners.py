@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 import anyio
 
-__all__ = ["Listeners"]
+from durafold.engine.batching import MAX_ROUNDS, held
 
-MAX_ROUNDS: Final = 100
-"""How often listeners may answer a notice by a new change before they are taken for an endless loop."""
+__all__ = ["Listeners"]
 
 
 class EndlessNotices(RuntimeError):
@@ -68,7 +66,16 @@ class Listeners:
         await changed.wait()
 
     def notify(self, *, value: bool) -> None:
-        """Tell of a change. `value`: of the value itself, not only of its progress."""
+        """Tell of a change, behind the `batch` around it if there is one.
+
+        Args:
+            value: it is the value itself that has changed, not only its progress.
+        """
+        if not held(self, value=value):
+            self.tell(value=value)
+
+    def tell(self, *, value: bool) -> None:
+        """Tell of a change now."""
         if self._changed is not None:
             self._changed.set()
             self._changed = None
@@ -87,6 +94,10 @@ class Listeners:
                 return
             value, self._due = self._due, None
             self._round(value=value)
+        self.give_up()
+
+    def give_up(self) -> None:
+        """Report that listeners keep changing the value."""
         self._on_error(
             EndlessNotices(f"Listeners changed the value {MAX_ROUNDS} times in answer to their own changes")
         )

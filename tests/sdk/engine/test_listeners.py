@@ -7,7 +7,8 @@ from collections.abc import Callable
 import anyio
 import pytest
 
-from durafold.engine.listeners import MAX_ROUNDS, EndlessNotices, Listeners
+from durafold.engine.batching import MAX_ROUNDS
+from durafold.engine.listeners import EndlessNotices, Listeners
 
 
 @pytest.fixture

@@ -1,0 +1,104 @@
+"""`batch`: many changes, and one notice of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final, Protocol
+
+__all__ = ["MAX_ROUNDS", "Notified", "batch", "held"]
+
+MAX_ROUNDS: Final = 100
+"""How often listeners may answer a notice by a new change before they are taken for an endless loop."""
+
+
+class Notified(Protocol):
+    """Those who are told of one thing's changes."""
+
+    def tell(self, *, value: bool) -> None:
+        """Tell them now."""
+
+    def give_up(self) -> None:
+        """They keep answering by new changes: report it."""
+
+
+class _Batch:
+    """Notices that wait for the end of a block."""
+
+    def __init__(self) -> None:
+        self._due: dict[Notified, bool] = {}
+        self.is_open = True
+
+    def hold(self, notified: Notified, *, value: bool) -> None:
+        self._due[notified] = value or self._due.get(notified, False)
+
+    def tell(self) -> None:
+        """Tell everybody; what is derived announces itself meanwhile, and is held once more."""
+        rounds: Counter[Notified] = Counter()
+        try:
+            while self._due:
+                notified = next(iter(self._due))
+                value = self._due.pop(notified)
+                rounds[notified] += 1
+                if rounds[notified] > MAX_ROUNDS:
+                    notified.give_up()
+                else:
+                    notified.tell(value=value)
+        finally:
+            self.is_open = False
+
+
+_present: ContextVar[_Batch | None] = ContextVar("durafold_batch", default=None)
+
+
+def held(notified: Notified, *, value: bool) -> bool:
+    """Whether a block around the caller holds the notice back, and will give it."""
+    present = _present.get()
+    if present is None or not present.is_open:  # a task that was started in a block outlives it
+        return False
+    present.hold(notified, value=value)
+    return True
+
+
+@contextmanager
+def batch() -> Iterator[None]:
+    """Several changes, of one or of many values, of which everybody is told once. ::
+
+        with batch():
+            todos.dispatch(Add(text="milk"))
+            todos.dispatch(Add(text="bread"))
+            counter.increment(2)
+
+    In the block every change is in its `value` at once, as always. Behind it:
+
+    - Listeners of each value that has changed are called once, and derived values are computed once, from all
+      changes together.
+    - What was dispatched on one stream goes out in one append (of up to 1 MiB), so that other clients as a
+      rule see it all at once, too. Updates by functions are the exception: each is computed from the one
+      before it, and goes out when that has come back.
+
+    It is no transaction. If the block raises, what it had dispatched until then stays dispatched, everybody
+    is told of it, and the exception goes on. Of actions that are refused or rejected, each stands for itself.
+
+    Blocks may be nested; the outermost counts. Nothing should be awaited in the block: it would be sent in
+    parts, and listeners would wait longer for what this task changes. Other tasks are not held up.
+
+    Example:
+        >>> from durafold import batch
+        >>> with batch():
+        ...     pass  # dispatch as much as you like
+    """
+    if (around := _present.get()) is not None and around.is_open:
+        yield
+        return
+    present = _Batch()
+    token = _present.set(present)
+    try:
+        try:
+            yield
+        finally:
+            present.tell()
+    finally:
+        _present.reset(token)
