@@ -14,7 +14,18 @@ if TYPE_CHECKING:
     from durafold.cache import MemoryStateCache, SqliteStateCache, StateCache, ssr_state_cache
     from durafold.client import Checkpoint, DurableStream, IdempotentProducer, Token
     from durafold.computed import Derived, Get, derived, select
-    from durafold.engine import Dispatch, Reading, ServerReducer, ServerState, Status, StreamReset, batch
+    from durafold.engine import (
+        Dispatch,
+        DispatchContext,
+        Forward,
+        Middleware,
+        Reading,
+        ServerReducer,
+        ServerState,
+        Status,
+        StreamReset,
+        batch,
+    )
     from durafold.errors import (
         ActionLost,
         ActionRejected,
@@ -57,10 +68,12 @@ __all__ = [
     "Context",
     "Derived",
     "Dispatch",
+    "DispatchContext",
     "DurableStream",
     "DurafoldError",
     "Entry",
     "Fault",
+    "Forward",
     "Get",
     "History",
     "HydrationBoundary",
@@ -69,6 +82,7 @@ __all__ = [
     "InvalidAction",
     "LoadedState",
     "MemoryStateCache",
+    "Middleware",
     "Presence",
     "Provider",
     "ProviderClosed",
@@ -138,6 +152,9 @@ _HOMES: Final = {
     ),
     "durafold.engine": (
         "Dispatch",
+        "DispatchContext",
+        "Forward",
+        "Middleware",
         "Reading",
         "ServerReducer",
         "ServerState",

@@ -13,12 +13,12 @@ A declaration holds nothing but what was said. What is alive belongs to a provid
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar, overload
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
-from durafold.engine import ServerReducer, ServerState, stream_url
+from durafold.engine import Middleware, ServerReducer, ServerState, checked, stream_url
 from durafold.errors import ConfigurationError
 from durafold.provider import Provider
 from durafold.state.reducer import Reducer, set_state_reducer
@@ -38,13 +38,23 @@ class Atom(Generic[T]):
         key: the stream's name.
         default: its value before anybody has set one.
         state_type: its type, if it is not that of `default`.
+        middleware: what every dispatch on it passes.
         is_member: it is one of a family.
     """
 
-    def __init__(self, key: str, default: T, state_type: Any = None, *, is_member: bool = False) -> None:
+    def __init__(
+        self,
+        key: str,
+        default: T,
+        state_type: Any = None,
+        middleware: Sequence[Middleware] = (),
+        *,
+        is_member: bool = False,
+    ) -> None:
         self.key = key
         self.default = default
         self.state_type = state_type
+        self.middleware = checked(middleware)
         self.is_member = is_member
 
     def __repr__(self) -> str:
@@ -66,7 +76,9 @@ class Atom(Generic[T]):
 
     def open_on(self, provider: Provider) -> ServerState[T]:
         """What `Provider.open` calls."""
-        return provider.server_state(self.default, self.key, state_type=self.state_type)
+        return provider.server_state(
+            self.default, self.key, state_type=self.state_type, middleware=self.middleware
+        )
 
 
 class ReducerAtom(Generic[S, A]):
@@ -78,16 +90,24 @@ class ReducerAtom(Generic[S, A]):
         initial: state before the first action.
         actions: type of the actions, if it is not the annotation of the reducer's second parameter.
         state_type: type of the state, if it is not that of `initial`.
+        middleware: what every dispatch on it passes.
     """
 
     def __init__(
-        self, key: str, reducer: Reducer[S, A], initial: S, actions: Any = None, state_type: Any = None
+        self,
+        key: str,
+        reducer: Reducer[S, A],
+        initial: S,
+        actions: Any = None,
+        state_type: Any = None,
+        middleware: Sequence[Middleware] = (),
     ) -> None:
         self.key = key
         self.reducer: Reducer[S, A] = reducer
         self.initial = initial
         self.actions = actions
         self.state_type = state_type
+        self.middleware = checked(middleware)
 
     def __repr__(self) -> str:
         return f"reducer_atom({self.key!r})"
@@ -95,17 +115,23 @@ class ReducerAtom(Generic[S, A]):
     def open_on(self, provider: Provider) -> ServerReducer[S, A]:
         """What `Provider.open` calls."""
         return provider.server_reducer(
-            self.reducer, self.initial, self.key, actions=self.actions, state_type=self.state_type
+            self.reducer,
+            self.initial,
+            self.key,
+            actions=self.actions,
+            state_type=self.state_type,
+            middleware=self.middleware,
         )
 
 
-def atom(key: str, default: T, *, state_type: Any = None) -> Atom[T]:
+def atom(key: str, default: T, *, state_type: Any = None, middleware: Sequence[Middleware] = ()) -> Atom[T]:
     """Declare a shared value.
 
     Args:
         key: the stream's name; `/` separates segments.
         default: its value before anybody has set one: plain JSON, a pydantic model, a dataclass ...
         state_type: its type, if it is not that of `default`, such as `list[Todo]` for `[]`.
+        middleware: functions that every dispatch on it passes, after the provider's; see `Middleware`.
 
     Raises:
         ConfigurationError: no stream can have this key.
@@ -116,11 +142,17 @@ def atom(key: str, default: T, *, state_type: Any = None) -> Atom[T]:
         ('global-counter', 0)
     """
     _check(key)
-    return Atom(key, default, state_type)
+    return Atom(key, default, state_type, middleware)
 
 
 def reducer_atom(
-    key: str, reducer: Reducer[S, A], initial: S, *, actions: Any = None, state_type: Any = None
+    key: str,
+    reducer: Reducer[S, A],
+    initial: S,
+    *,
+    actions: Any = None,
+    state_type: Any = None,
+    middleware: Sequence[Middleware] = (),
 ) -> ReducerAtom[S, A]:
     """Declare shared state that is changed by actions only.
 
@@ -130,6 +162,7 @@ def reducer_atom(
         initial: state before the first action.
         actions: type of the actions. Default: what the reducer's second parameter is annotated with.
         state_type: type of the state, if it is not that of `initial`.
+        middleware: functions that every dispatch on it passes, after the provider's; see `Middleware`.
 
     Raises:
         ConfigurationError: no stream can have this key.
@@ -142,7 +175,7 @@ def reducer_atom(
         5
     """
     _check(key)
-    return ReducerAtom(key, reducer, initial, actions, state_type)
+    return ReducerAtom(key, reducer, initial, actions, state_type, middleware)
 
 
 class AtomFamily(Generic[P, T]):
@@ -152,10 +185,17 @@ class AtomFamily(Generic[P, T]):
     keeps none, so that ids that come and go leave nothing behind.
     """
 
-    def __init__(self, key_of: Callable[[P], str], default_of: Callable[[P], T], state_type: Any) -> None:
+    def __init__(
+        self,
+        key_of: Callable[[P], str],
+        default_of: Callable[[P], T],
+        state_type: Any,
+        middleware: Sequence[Middleware] = (),
+    ) -> None:
         self._key_of = key_of
         self._default_of = default_of
         self._state_type = state_type
+        self._middleware = checked(middleware)
         self._members: WeakValueDictionary[str, Atom[T]] = WeakValueDictionary()
 
     def __call__(self, parameter: P) -> Atom[T]:
@@ -168,7 +208,9 @@ class AtomFamily(Generic[P, T]):
         member = self._members.get(key)
         if member is None:
             _check(key)
-            member = Atom(key, self._default_of(parameter), self._state_type, is_member=True)
+            member = Atom(
+                key, self._default_of(parameter), self._state_type, self._middleware, is_member=True
+            )
             self._members[key] = member
         return member
 
@@ -178,14 +220,28 @@ class AtomFamily(Generic[P, T]):
 
 
 @overload
-def atom_family(key: str, default: T, *, state_type: Any = None) -> AtomFamily[str | int, T]: ...
-@overload
-def atom_family(key: Callable[[P], str], default: T, *, state_type: Any = None) -> AtomFamily[P, T]: ...
-@overload
-def atom_family(key: str, *, default_of: Callable[[P], T], state_type: Any = None) -> AtomFamily[P, T]: ...
+def atom_family(
+    key: str, default: T, *, state_type: Any = None, middleware: Sequence[Middleware] = ()
+) -> AtomFamily[str | int, T]: ...
 @overload
 def atom_family(
-    key: Callable[[P], str], *, default_of: Callable[[P], T], state_type: Any = None
+    key: Callable[[P], str], default: T, *, state_type: Any = None, middleware: Sequence[Middleware] = ()
+) -> AtomFamily[P, T]: ...
+@overload
+def atom_family(
+    key: str,
+    *,
+    default_of: Callable[[P], T],
+    state_type: Any = None,
+    middleware: Sequence[Middleware] = (),
+) -> AtomFamily[P, T]: ...
+@overload
+def atom_family(
+    key: Callable[[P], str],
+    *,
+    default_of: Callable[[P], T],
+    state_type: Any = None,
+    middleware: Sequence[Middleware] = (),
 ) -> AtomFamily[P, T]: ...
 def atom_family(
     key: str | Callable[[Any], str],
@@ -193,6 +249,7 @@ def atom_family(
     *,
     default_of: Callable[[Any], Any] | None = None,
     state_type: Any = None,
+    middleware: Sequence[Middleware] = (),
 ) -> AtomFamily[Any, Any]:
     """Declare atoms that differ in a parameter only.
 
@@ -201,6 +258,7 @@ def atom_family(
         default: value of each before anybody has set one.
         default_of: a function from parameter to default, if they differ.
         state_type: their type, if it is not that of the default.
+        middleware: functions that every dispatch on one of them passes; see `Middleware`.
 
     Raises:
         ConfigurationError: the key has no place for the parameter.
@@ -215,7 +273,7 @@ def atom_family(
     if isinstance(key, str) and key.count("{}") != 1:
         raise ConfigurationError(f"The key {key!r} needs one place for the parameter", hint="Put {} there")
     key_of = _filled(key) if isinstance(key, str) else key
-    return AtomFamily(key_of, default_of or (lambda _: default), state_type)
+    return AtomFamily(key_of, default_of or (lambda _: default), state_type, middleware)
 
 
 def _filled(template: str) -> Callable[[Any], str]:

@@ -10,13 +10,13 @@ nothing, so a hook may be called as often as a page is rendered; all calls for a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar, cast, overload
 from weakref import finalize
 
 from durafold.atoms import Atom, ReducerAtom
 from durafold.computed import Derived
-from durafold.engine import Declaration, Dispatch, Reading, ServerReducer, ServerState
+from durafold.engine import Declaration, Dispatch, Middleware, Reading, ServerReducer, ServerState
 from durafold.provider import Openable, Provider, ambient_provider, use_provider
 from durafold.state.reducer import Reducer, set_state_reducer
 
@@ -51,13 +51,16 @@ class DispatchAction(Protocol[S, A_contra]):
         ...
 
 
-def use_server_state(default: T, key: str, *, state_type: Any = None) -> tuple[T, SetState[T]]:
+def use_server_state(
+    default: T, key: str, *, state_type: Any = None, middleware: Sequence[Middleware] = ()
+) -> tuple[T, SetState[T]]:
     """A shared value and the function that sets it, like `useState`.
 
     Args:
         default: as for `Provider.server_state`, and so are the others.
         key: as for `Provider.server_state`.
         state_type: as for `Provider.server_state`.
+        middleware: as for `Provider.server_state`; the same list, or equal ones, at every call.
 
     Raises:
         ConfigurationError: there is no provider around the call, or as for `Provider.server_state`.
@@ -75,8 +78,12 @@ def use_server_state(default: T, key: str, *, state_type: Any = None) -> tuple[T
     provider = ambient_provider()
     handle = provider.hook_handles.get(key)
     if handle is None:
-        handle = provider.hook_handles[key] = provider.server_state(default, key, state_type=state_type)
-    handle.require_same(Declaration(key, set_state_reducer, default, state_type=state_type))
+        handle = provider.hook_handles[key] = provider.server_state(
+            default, key, state_type=state_type, middleware=middleware
+        )
+    handle.require_same(
+        Declaration(key, set_state_reducer, default, state_type=state_type, middleware=tuple(middleware))
+    )
     shared = cast("ServerState[T]", handle)
     return shared.value, shared.set
 
@@ -88,6 +95,7 @@ def use_server_reducer(
     *,
     actions: Any = None,
     state_type: Any = None,
+    middleware: Sequence[Middleware] = (),
 ) -> tuple[S, DispatchAction[S, A_contra]]:
     """Shared state and the function that dispatches actions, like `useReducer`.
 
@@ -97,6 +105,7 @@ def use_server_reducer(
         key: as for `Provider.server_reducer`.
         actions: as for `Provider.server_reducer`.
         state_type: as for `Provider.server_reducer`.
+        middleware: as for `Provider.server_reducer`; the same list, or equal ones, at every call.
 
     Raises:
         ConfigurationError: there is no provider around the call, or as for `Provider.server_reducer`.
@@ -114,9 +123,9 @@ def use_server_reducer(
     handle = provider.hook_handles.get(key)
     if handle is None:
         handle = provider.hook_handles[key] = provider.server_reducer(
-            reducer, initial, key, actions=actions, state_type=state_type
+            reducer, initial, key, actions=actions, state_type=state_type, middleware=middleware
         )
-    handle.require_same(Declaration(key, reducer, initial, actions, state_type))
+    handle.require_same(Declaration(key, reducer, initial, actions, state_type, middleware=tuple(middleware)))
     shared = cast("ServerReducer[S, A_contra]", handle)
     return shared.value, shared.dispatch
 
@@ -151,10 +160,13 @@ def use_atom(declared: Any) -> Any:
             declared.key,
             actions=declared.actions,
             state_type=declared.state_type,
+            middleware=declared.middleware,
         )
     if isinstance(declared, Atom) and declared.is_member:
         _use_member(ambient_provider(), declared.key)
-    return use_server_state(declared.default, declared.key, state_type=declared.state_type)
+    return use_server_state(
+        declared.default, declared.key, state_type=declared.state_type, middleware=declared.middleware
+    )
 
 
 def use_value(declared: Openable[Reading[T]]) -> T:

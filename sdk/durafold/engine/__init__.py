@@ -5,6 +5,7 @@
 - `reader` and `writer`: its two halves towards the network; `keeper` keeps states
 - `writes`, `dispatch`: own actions on their way, and what their senders hold
 - `listeners`, `batching`: who is told of changes, and when
+- `middleware`: what own actions pass before all that
 - `undo`, `past`: taking own actions back, and looking back; `endings`: why something ended
 - `readable`, `handles`: what users hold
 """
@@ -18,6 +19,7 @@ from durafold.engine.dispatch import Dispatch
 from durafold.engine.handles import Handle, ServerReducer, ServerState
 from durafold.engine.keeper import snapshots_of
 from durafold.engine.listeners import Listeners
+from durafold.engine.middleware import DispatchContext, DispatchKind, Forward, Middleware, checked
 from durafold.engine.options import EngineOptions, Notice, OnFault, Status, StreamReset
 from durafold.engine.readable import Reading, Source
 
@@ -25,10 +27,14 @@ __all__ = [
     "Declaration",
     "Definition",
     "Dispatch",
+    "DispatchContext",
+    "DispatchKind",
     "Engine",
     "EngineOptions",
+    "Forward",
     "Handle",
     "Listeners",
+    "Middleware",
     "Notice",
     "OnFault",
     "Reading",
@@ -39,6 +45,7 @@ __all__ = [
     "StreamReset",
     "base_url",
     "batch",
+    "checked",
     "define",
     "snapshots_of",
     "stream_url",

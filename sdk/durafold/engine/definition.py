@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from durafold.errors import ConfigurationError
-from durafold.state.json_values import NotJson
+from durafold.engine.middleware import Middleware
+from durafold.errors import ConfigurationError, InvalidAction
+from durafold.state.json_values import NotJson, to_json_value
 from durafold.state.models import PLAIN, Model, UnresolvedModel, model_of
+from durafold.state.ops import InvalidOperation, check_op
 from durafold.state.reducer import (
     Reducer,
     Step,
@@ -23,6 +25,7 @@ from durafold.state.reducer import (
     strict_step,
 )
 from durafold.state.snapshot import fingerprint
+from durafold.wire.envelope import ACTION, OP, SET
 from durafold.wire.names import DEFAULT_PREFIX
 
 __all__ = ["Declaration", "Definition", "base_url", "define", "stream_url"]
@@ -44,6 +47,7 @@ class Declaration(Generic[S]):
         actions: type of the actions, if it is not the annotation of the reducer's second parameter.
         state_type: type of the state, if it is not that of `initial`.
         unwrap: takes the action out of another program's message.
+        middleware: what every dispatch on the key passes, after the provider's.
     """
 
     key: str
@@ -52,6 +56,7 @@ class Declaration(Generic[S]):
     actions: Any = None
     state_type: Any = None
     unwrap: Callable[[Any], Any] | None = None
+    middleware: tuple[Middleware, ...] = ()
 
     def require_same(self, other: Declaration[Any]) -> None:
         """Check that a second declaration of the key says the same.
@@ -72,7 +77,9 @@ class Declaration(Generic[S]):
         if type(self.initial) is not type(other.initial) or self.initial != other.initial:
             return f"default ({self.initial!r}, now {other.initial!r})"
         types = (self.actions, self.state_type, self.unwrap)
-        return None if types == (other.actions, other.state_type, other.unwrap) else "type"
+        if types != (other.actions, other.state_type, other.unwrap):
+            return "type"
+        return None if self.middleware == other.middleware else "middleware"
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,41 @@ class Definition(Generic[S]):
     def initial(self) -> S:
         """State before the first message."""
         return self.declaration.initial
+
+    def checked(self, kind: str, action: Any) -> Any:
+        """An action as its reducer's type, whatever form it was dispatched in; other kinds as they are.
+
+        Raises:
+            InvalidAction: it does not match.
+        """
+        try:
+            return self.actions.check(action) if kind == ACTION else action
+        except NotJson as exc:
+            raise self._invalid(exc) from exc
+
+    def payload(self, kind: str, action: Any) -> Any:
+        """JSON form of what is dispatched: an action, a new value, or an operation.
+
+        Raises:
+            InvalidAction: it has none, or does not match its type.
+        """
+        try:
+            if kind == OP:
+                operation = to_json_value(action)
+                check_op(operation)
+                return operation
+            return (self.states if kind == SET else self.actions).dump(action)
+        except (NotJson, InvalidOperation) as exc:
+            raise self._invalid(exc) from exc
+
+    def parsed(self, kind: str, payload: Any) -> Any:
+        """What `payload` was made of."""
+        if kind == OP:
+            return payload
+        return (self.states if kind == SET else self.actions).parse(payload)
+
+    def _invalid(self, reason: Exception) -> InvalidAction:
+        return InvalidAction(f"Nothing was sent: {reason}", stream=self.key)
 
 
 def define(declaration: Declaration[S], *, strict: bool = False) -> Definition[S]:

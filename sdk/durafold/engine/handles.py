@@ -13,13 +13,10 @@ from durafold.engine.core import Engine
 from durafold.engine.definition import Declaration
 from durafold.engine.dispatch import Dispatch
 from durafold.engine.readable import Reading
-from durafold.errors import ConfigurationError, InvalidAction
+from durafold.errors import ConfigurationError
 from durafold.state.history import History
-from durafold.state.json_values import NotJson, to_json_value
-from durafold.state.ops import InvalidOperation, check_op
 from durafold.state.replica import Fault
 from durafold.state.snapshot import Snapshot, take_snapshot
-from durafold.wire.envelope import ACTION, OP, SET
 from durafold.wire.offsets import is_valid_token
 
 __all__ = ["Handle", "Path", "ServerReducer", "ServerState"]
@@ -142,6 +139,7 @@ class Handle(Reading[S]):
 
         Raises:
             ConfigurationError: the reducer does not say how, or a group is open.
+            ActionRejected: middleware rejected it; it can be tried again.
             StreamClosed: the stream takes no more actions.
             ProviderClosed: the provider was closed.
 
@@ -243,6 +241,7 @@ class ServerState(Handle[S]):
     raises:
 
     - `InvalidAction`: the value or argument has no JSON form, or does not match the value's type.
+    - `ActionRejected`: middleware rejected it; nothing was shown or sent.
     - `StreamClosed`: the stream takes no more changes.
     - `ProviderClosed`: the provider was closed.
 
@@ -266,9 +265,7 @@ class ServerState(Handle[S]):
         Args:
             value: the new value, or a function from the present one to the new one.
         """
-        if callable(value):
-            return self._engine.own.update(value)  # pyright: ignore[reportArgumentType]
-        return self._dispatch(SET, lambda: self._engine.definition.states.dump(value))
+        return self._engine.own.dispatch("set", value)
 
     def increment(self, n: float = 1, *, path: Path = ()) -> Dispatch[S]:
         """Add a number."""
@@ -307,24 +304,13 @@ class ServerState(Handle[S]):
         return self._op("max", [n], path)
 
     def _op(self, name: str, arguments: list[Any], path: Path) -> Dispatch[S]:
-        def payload() -> Any:
-            op = to_json_value([name, *map(self._plain, arguments), *([_steps(path)] if path != () else [])])
-            check_op(op)
-            return op
-
-        return self._dispatch(OP, payload)
+        operation = [name, *map(self._plain, arguments), *([_steps(path)] if path != () else [])]
+        return self._engine.own.dispatch("op", operation)
 
     def _plain(self, argument: Any) -> Any:
         # Of a modelled value, parts may be models too.
         is_modelled = self._engine.definition.states.adapter is not None
         return to_jsonable_python(argument, by_alias=True) if is_modelled else argument
-
-    def _dispatch(self, kind: str, payload: Callable[[], Any]) -> Dispatch[S]:
-        try:
-            value = payload()
-        except (NotJson, InvalidOperation) as exc:
-            raise InvalidAction(f"Nothing was sent: {exc}", stream=self.key) from exc
-        return self._engine.own.dispatch(kind, value)
 
 
 class ServerReducer(Handle[S], Generic[S, A]):
@@ -354,14 +340,11 @@ class ServerReducer(Handle[S], Generic[S, A]):
 
         Raises:
             InvalidAction: it does not match its model, or has no JSON form (NaN, for example).
+            ActionRejected: middleware rejected it; nothing was shown or sent.
             StreamClosed: the stream takes no more actions.
             ProviderClosed: the provider was closed.
         """
-        try:
-            payload = self._engine.definition.actions.dump(action)
-        except NotJson as exc:
-            raise InvalidAction(f"Nothing was sent: {exc}", stream=self.key) from exc
-        return self._engine.own.dispatch(ACTION, payload)
+        return self._engine.own.dispatch("action", action)
 
 
 def _steps(path: Path) -> list[str | int]:

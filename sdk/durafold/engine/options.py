@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 from durafold.cache import StateCache
 from durafold.client import LiveChoice
+from durafold.engine.middleware import Middleware
 
 __all__ = ["EngineOptions", "Notice", "OnFault", "Status", "StreamReset"]
 
@@ -60,6 +61,7 @@ class EngineOptions:
         on_error: is given errors that nobody awaits.
         on_notice: is given notices.
         clock: seconds since 1970.
+        middleware: what every dispatch passes.
     """
 
     new_client_id: Callable[[], str]
@@ -73,3 +75,4 @@ class EngineOptions:
     on_error: Callable[[Exception], None]
     on_notice: Callable[[Notice], None]
     clock: Callable[[], float]
+    middleware: tuple[Middleware, ...] = ()

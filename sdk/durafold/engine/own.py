@@ -9,11 +9,13 @@ from __future__ import annotations
 import copy
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar, cast
 
 from durafold.client import DurableStream, Offset
 from durafold.engine import endings
 from durafold.engine.dispatch import Dispatch, fail, mark_sent, resolve, until_sent
+from durafold.engine.middleware import DispatchContext, DispatchKind, pass_through
 from durafold.engine.options import EngineOptions
 from durafold.engine.shown import Shown
 from durafold.engine.undo import UndoStacks
@@ -66,6 +68,7 @@ class OwnActions(Generic[S]):
         self._options = options
         self._require_open = require_open
         self._start_soon = start_soon
+        self._middleware = options.middleware + shown.definition.declaration.middleware
         self._tickets = 0
         self._refused: list[tuple[Write[S], Exception]] = []
         self.writer: Writer[S] = Writer(
@@ -96,30 +99,47 @@ class OwnActions(Generic[S]):
 
     # ---- dispatching ----
 
-    def dispatch(self, kind: str, payload: Any) -> Dispatch[S]:
-        """Show an action at once, and send it.
+    def dispatch(self, kind: DispatchKind, action: Any) -> Dispatch[S]:
+        """Have an action pass the middleware, show it at once, and send it.
 
         Args:
             kind: type of its message.
-            payload: a plain JSON value.
+            action: an action of the reducer; a new value, or a function that makes it of the present one, so
+                that no other write is lost; an operation with its arguments.
 
         Raises:
+            InvalidAction: it does not match its type, or has no JSON form.
+            ActionRejected: middleware rejected it.
             StreamClosed: the stream takes no more actions.
             ProviderClosed: the provider was closed.
         """
+        if not self._middleware:
+            return self._send(kind, action)
+        checked = self.definition.checked(kind, action)
+        context = DispatchContext(
+            self.definition.key, kind, self._shown.view, self.writer.client_id, self.undo.user
+        )
+        return pass_through(self._middleware, context, checked, partial(self._send, kind))
+
+    def dispatch_again(self, kind: DispatchKind, payload: Any) -> Dispatch[S]:
+        """Dispatch something of which the JSON form is known; for undo and redo."""
+        if not self._middleware:
+            return self._send_payload(kind, payload)
+        return self.dispatch(kind, self.definition.parsed(kind, payload))
+
+    def _send(self, kind: str, action: Any) -> Dispatch[S]:
+        if kind == SET and callable(action):
+            return self._send_function(cast("Callable[[S], S]", action))
+        return self._send_payload(kind, self.definition.payload(kind, action))
+
+    def _send_payload(self, kind: str, payload: Any) -> Dispatch[S]:
         seed = secrets.token_hex(8) if self.definition.needs_seed else None
         now_ms = self._now_ms()
         shown = Envelope(kind, payload, ActionId(self.writer.client_id, 0), ts_ms=now_ms, seed=seed)
         write = self._new_write(kind, payload, now_ms=now_ms, seed=seed)
         return self._show(write, self._effect(shown))
 
-    def update(self, function: Callable[[S], S]) -> Dispatch[S]:
-        """Show what a function makes of the value, and send it so that no other write is lost.
-
-        Raises:
-            StreamClosed: as for `dispatch`.
-            ProviderClosed: as for `dispatch`.
-        """
+    def _send_function(self, function: Callable[[S], S]) -> Dispatch[S]:
         states = self.definition.states
         write = self._new_write(SET, None, now_ms=self._now_ms(), function=function)
         return self._show(write, lambda state: states.parse(self._run(function, state)))

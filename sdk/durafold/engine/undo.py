@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from durafold.engine.definition import Definition
 from durafold.engine.dispatch import Dispatch
+from durafold.engine.middleware import DispatchKind
 from durafold.errors import ConfigurationError
 from durafold.state.inverse import inverse_of
 from durafold.state.reducer import DeclaredReducer, upcast
@@ -35,12 +36,12 @@ class Dispatching(Protocol[S]):
 
     definition: Definition[S]
 
-    def dispatch(self, kind: str, payload: Any) -> Dispatch[S]:
+    def dispatch(self, kind: DispatchKind, action: Any) -> Dispatch[S]:
         """Show an action at once, and send it."""
         ...
 
-    def update(self, function: Callable[[S], S]) -> Dispatch[S]:
-        """Show what a function makes of the value, and send it."""
+    def dispatch_again(self, kind: DispatchKind, payload: Any) -> Dispatch[S]:
+        """Dispatch something of which the JSON form is known."""
         ...
 
 
@@ -48,7 +49,7 @@ class Dispatching(Protocol[S]):
 class _Step(Generic[S]):
     """An own action: what it was, and the view that it found."""
 
-    kind: str
+    kind: DispatchKind
     payload: Any
     function: Callable[[S], S] | None
     before: S
@@ -97,7 +98,7 @@ class UndoStack(Generic[S]):
         if self._mode == "do":
             self._undone.clear()
         group = self._redone or self._group_of(self._block()) or self._push(_Group(self._block()))
-        group.steps[ticket] = _Step(kind, payload, function, before)
+        group.steps[ticket] = _Step(cast("DispatchKind", kind), payload, function, before)
 
     def forget(self, ticket: int) -> None:
         """An own action has failed: there is nothing of it to undo."""
@@ -113,16 +114,17 @@ class UndoStack(Generic[S]):
             return None
         group = self._done[-1]
         messages = [self._inverse(step) for step in reversed(group.steps.values())]
-        self._done.pop()
+        last = self._dispatch_all([message for several in messages for message in several])
+        self._done.remove(group)
         self._undone.append(group)
-        return self._dispatch_all([message for several in messages for message in several])
+        return last
 
     def redo(self) -> Dispatch[S] | None:
         """Do the step again that was undone last; returns its last action, None if there is none."""
         self._require_no_group()
         if not self._undone:
             return None
-        group = self._undone.pop()
+        group = self._undone[-1]
         last: Dispatch[S] | None = None
         self._mode, self._redone = "redo", self._push(_Group())
         try:
@@ -130,6 +132,7 @@ class UndoStack(Generic[S]):
                 last = self._again(step)
         finally:
             self._mode, self._redone = "do", None
+        self._undone.remove(group)
         return last
 
     def _group_of(self, block: object | None) -> _Group[S] | None:
@@ -146,23 +149,24 @@ class UndoStack(Generic[S]):
 
     def _again(self, step: _Step[S]) -> Dispatch[S]:
         if step.function is not None:
-            return self._engine.update(step.function)
-        return self._engine.dispatch(step.kind, step.payload)
+            return self._engine.dispatch("set", step.function)
+        return self._engine.dispatch_again(step.kind, step.payload)
 
-    def _dispatch_all(self, messages: list[tuple[str, Any]]) -> Dispatch[S] | None:
+    def _dispatch_all(self, messages: list[tuple[DispatchKind, Any]]) -> Dispatch[S] | None:
         last: Dispatch[S] | None = None
         self._mode = "undo"
         try:
             for kind, payload in messages:
-                last = self._engine.dispatch(kind, payload)
+                last = self._engine.dispatch_again(kind, payload)
         finally:
             self._mode = "do"
         return last
 
-    def _inverse(self, step: _Step[S]) -> list[tuple[str, Any]]:
+    def _inverse(self, step: _Step[S]) -> list[tuple[DispatchKind, Any]]:
         definition = self._engine.definition
         if step.kind != ACTION:
-            return [inverse_of(step.kind, step.payload, definition.states.dump(step.before))]
+            kind, payload = inverse_of(step.kind, step.payload, definition.states.dump(step.before))
+            return [(cast("DispatchKind", kind), payload)]
         reducer = definition.declaration.reducer
         if not isinstance(reducer, DeclaredReducer) or reducer.inverse is None:
             raise ConfigurationError(
@@ -174,7 +178,7 @@ class UndoStack(Generic[S]):
         if inverse is None:
             return []
         actions = inverse if isinstance(inverse, list | tuple) else [inverse]
-        return [(ACTION, definition.actions.dump(item)) for item in actions]
+        return [("action", definition.actions.dump(item)) for item in actions]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,12 +200,21 @@ class UndoStacks(Generic[S]):
 
     Args:
         engine: dispatches what undoes and redoes.
+
+    Attributes:
+        current: that of the user on whose behalf the caller acts.
+        user: who that is; None for the process itself.
     """
 
     def __init__(self, engine: Dispatching[S]) -> None:
         self._engine = engine
         self._process: UndoStack[S] = UndoStack(engine, self._block)
         self._users: dict[str, UndoStack[S]] = {}  # in the order in which they were last active
+
+    @property
+    def user(self) -> str | None:
+        """Whom the caller acts for; None: for the process."""
+        return self._acting.user
 
     @property
     def current(self) -> UndoStack[S]:

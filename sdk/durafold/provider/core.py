@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,14 @@ from durafold.engine import (
     Declaration,
     EngineOptions,
     Handle,
+    Middleware,
     Notice,
     OnFault,
     Reading,
     ServerReducer,
     ServerState,
     base_url,
+    checked,
     stream_url,
 )
 from durafold.errors import ConfigurationError
@@ -93,6 +95,8 @@ class Provider(Lifetime):
         on_error: is given what nobody awaits: failures of dispatches, exceptions of callbacks, faults of
             actions. Default: they are logged.
         on_notice: is given notices such as `StreamReset`. Default: they are logged.
+        middleware: functions that every dispatch passes before anything is shown or sent, to log, stamp or
+            reject it; see `durafold.Middleware`.
         close_timeout_s: seconds that leaving waits for the server to take what was dispatched.
         clock: seconds since 1970, for the time in actions.
 
@@ -135,6 +139,7 @@ class Provider(Lifetime):
         on_fault: OnFault = "skip",
         on_error: Callable[[Exception], None] | None = None,
         on_notice: Callable[[Notice], None] | None = None,
+        middleware: Sequence[Middleware] = (),
         close_timeout_s: float = 5.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -159,6 +164,7 @@ class Provider(Lifetime):
             on_error=on_error or log_error,
             on_notice=on_notice or log_notice,
             clock=clock,
+            middleware=checked(middleware),
         )
         shared_transport = transport or Transport()
 
@@ -207,7 +213,9 @@ class Provider(Lifetime):
         """
         return declared.open_on(self)
 
-    def server_state(self, default: T, key: str, *, state_type: Any = None) -> ServerState[T]:
+    def server_state(
+        self, default: T, key: str, *, state_type: Any = None, middleware: Sequence[Middleware] = ()
+    ) -> ServerState[T]:
         """A shared value, like `useState`, but the same for every client.
 
         It can be used at once; `await handle.ready()` waits until its present value was read.
@@ -216,6 +224,7 @@ class Provider(Lifetime):
             default: its value before anybody has set one: plain JSON, a pydantic model, a dataclass ...
             key: the stream's name; `/` separates segments.
             state_type: its type, if it is not that of `default`, such as `list[Todo]` for `[]`.
+            middleware: functions that every dispatch on it passes, after the provider's.
 
         Raises:
             ConfigurationError: the provider is not open, the key cannot be used, or it is in use with another
@@ -231,7 +240,10 @@ class Provider(Lifetime):
             >>> counter.value
             20
         """
-        shared = self._use(Declaration(key, set_state_reducer, default, state_type=state_type))
+        own = checked(middleware)
+        shared = self._use(
+            Declaration(key, set_state_reducer, default, state_type=state_type, middleware=own)
+        )
         return ServerState(shared.engine, partial(self._release, shared))
 
     def server_reducer(
@@ -243,6 +255,7 @@ class Provider(Lifetime):
         actions: Any = None,
         state_type: Any = None,
         unwrap: Callable[[Any], Any] | None = None,
+        middleware: Sequence[Middleware] = (),
     ) -> ServerReducer[S, A]:
         """Shared state that is changed by actions only, like `useReducer`, but the same for every client.
 
@@ -256,6 +269,7 @@ class Provider(Lifetime):
                 what the reducer's second parameter is annotated with; plain JSON without annotation.
             state_type: type of the state, if it is not that of `initial`.
             unwrap: takes the action out of a message that another program wrote. Default: the message is it.
+            middleware: functions that every dispatch on it passes, after the provider's.
 
         Raises:
             ConfigurationError: the provider is not open, the key or types cannot be used, or the key is in
@@ -269,7 +283,8 @@ class Provider(Lifetime):
             >>> await items.dispatch("milk")
             ['milk']
         """
-        shared = self._use(Declaration(key, reducer, initial, actions, state_type, unwrap))
+        own = checked(middleware)
+        shared = self._use(Declaration(key, reducer, initial, actions, state_type, unwrap, own))
         return ServerReducer(shared.engine, partial(self._release, shared))
 
     async def fork(self, handle: AnyHandle, key: str, *, at: Offset | None = None) -> AnyHandle:

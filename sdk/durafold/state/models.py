@@ -57,6 +57,19 @@ class Model:
                 raise
             raise UnknownAction(f"there is no action of type {tag!r}") from error
 
+    def check(self, value: Any) -> Any:
+        """A value of the type, made from one of it or from plain dicts that match it.
+
+        Raises:
+            NotJson: it does not match the type.
+        """
+        if self.adapter is None:
+            return value
+        try:
+            return self.adapter.validate_python(value)
+        except ValidationError as exc:
+            raise NotJson(str(exc)) from exc
+
     def dump(self, value: Any) -> Any:
         """Value of the type → JSON value; plain dicts are accepted where they match the type.
 
@@ -65,12 +78,12 @@ class Model:
         """
         if self.adapter is None:
             return to_json_value(value)
+        checked = self.check(value)
         try:
-            checked = self.adapter.validate_python(value)
             return to_json_value(
                 self.adapter.dump_python(checked, mode="json", by_alias=True, warnings="error")
             )
-        except (ValidationError, PydanticSerializationError) as exc:
+        except PydanticSerializationError as exc:
             raise NotJson(str(exc)) from exc
 
     def schema(self) -> Any:
