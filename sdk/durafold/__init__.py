@@ -38,7 +38,14 @@ if TYPE_CHECKING:
         StreamClosed,
         TransportError,
     )
-    from durafold.hooks import use_atom, use_provider, use_server_reducer, use_server_state, use_value
+    from durafold.hooks import (
+        use_atom,
+        use_connection,
+        use_provider,
+        use_server_reducer,
+        use_server_state,
+        use_value,
+    )
     from durafold.hydrate import (
         HydrationBoundary,
         HydrationPayload,
@@ -48,7 +55,7 @@ if TYPE_CHECKING:
         load_streams,
     )
     from durafold.presence import Presence
-    from durafold.provider import Provider
+    from durafold.provider import Connection, Provider
     from durafold.snapshots import SnapshotPolicy
     from durafold.state.combine import combine_reducers
     from durafold.state.context import Context
@@ -65,6 +72,7 @@ __all__ = [
     "Checkpoint",
     "ConfigurationError",
     "ConflictError",
+    "Connection",
     "Context",
     "Derived",
     "Dispatch",
@@ -117,6 +125,7 @@ __all__ = [
     "set_state_reducer",
     "ssr_state_cache",
     "use_atom",
+    "use_connection",
     "use_provider",
     "use_server_reducer",
     "use_server_state",
@@ -176,6 +185,7 @@ _HOMES: Final = {
     ),
     "durafold.hooks": (
         "use_atom",
+        "use_connection",
         "use_provider",
         "use_server_reducer",
         "use_server_state",
@@ -190,7 +200,10 @@ _HOMES: Final = {
         "load_streams",
     ),
     "durafold.presence": ("Presence",),
-    "durafold.provider": ("Provider",),
+    "durafold.provider": (
+        "Connection",
+        "Provider",
+    ),
     "durafold.snapshots": ("SnapshotPolicy",),
     "durafold.state.combine": ("combine_reducers",),
     "durafold.state.context": ("Context",),

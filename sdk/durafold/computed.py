@@ -21,13 +21,13 @@ import inspect
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Generic, Protocol, TypeVar, cast, overload
+from typing import Any, Generic, Protocol, TypeVar, cast, overload
 from weakref import ref
 
 import anyio
 
 from durafold.client import Offset
-from durafold.engine import Listeners, Reading, Status
+from durafold.engine import Listeners, Reading, Status, worst
 from durafold.errors import ConfigurationError, ProviderClosed
 from durafold.provider import Openable, Provider
 
@@ -35,15 +35,6 @@ __all__ = ["Derived", "DerivedValue", "Get", "derived", "select"]
 
 T = TypeVar("T")
 U = TypeVar("U")
-
-_WORST_FIRST: Final[tuple[Status, ...]] = (
-    "failed",
-    "closed",
-    "connecting",
-    "reconnecting",
-    "degraded",
-    "live",
-)
 
 
 class Get(Protocol):
@@ -239,9 +230,9 @@ class _Node(Generic[T]):
             return "closed"
         if self.error is not None:
             return "failed"
-        seen = {entry.reading.status for entry in self._inputs.values()}
+        seen: set[Status] = {entry.reading.status for entry in self._inputs.values()}
         seen.add("live" if self._has_result else "connecting")
-        return next(status for status in _WORST_FIRST if status in seen)
+        return worst(seen)
 
     @property
     def offset(self) -> Offset | None:

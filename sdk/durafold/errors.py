@@ -24,7 +24,7 @@ DurafoldError
 │   ├── BufferFull              too much waits to be sent already
 │   └── ProducerClosed          it was closed
 └── StateError                  the state layer
-    ├── ActionRejected          the reducer said `Reject` when the action was folded
+    ├── ActionRejected          the reducer, or middleware, said `Reject`
     ├── ActionLost              the stream was deleted before the action was confirmed
     ├── ConflictError           a functional update lost every round
     ├── InvalidAction           the action does not match its model or is no JSON

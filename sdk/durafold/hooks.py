@@ -17,13 +17,14 @@ from weakref import finalize
 from durafold.atoms import Atom, ReducerAtom
 from durafold.computed import Derived
 from durafold.engine import Declaration, Dispatch, Middleware, Reading, ServerReducer, ServerState
-from durafold.provider import Openable, Provider, ambient_provider, use_provider
+from durafold.provider import Connection, Openable, Provider, ambient_provider, use_provider
 from durafold.state.reducer import Reducer, set_state_reducer
 
 __all__ = [
     "DispatchAction",
     "SetState",
     "use_atom",
+    "use_connection",
     "use_provider",
     "use_server_reducer",
     "use_server_state",
@@ -193,6 +194,19 @@ def use_value(declared: Openable[Reading[T]]) -> T:
         reading = _hook_reading(ambient_provider(), declared)
         return cast("T", reading.value)
     return cast("T", use_atom(cast("Any", declared))[0])
+
+
+def use_connection() -> Connection:
+    """How the streams in use are doing; see `Provider.connection`.
+
+    Raises:
+        ConfigurationError: there is no provider around the call.
+
+    Example:
+        >>> use_connection().status
+        'live'
+    """
+    return ambient_provider().connection.value
 
 
 MAX_IDLE_MEMBERS: Final = 256

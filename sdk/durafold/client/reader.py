@@ -128,6 +128,10 @@ class Follower:
     one task may iterate at a time, and only in one way. Leave the context, or call `aclose`, to close the
     connection.
 
+    Attributes:
+        on_pause: called, if it is set, before each pause after a failed attempt, with the error and the
+            seconds until the next attempt. It must not raise.
+
     Made by `DurableStream.follow`, which lists the errors.
     """
 
@@ -142,6 +146,7 @@ class Follower:
         self._requests = requests
         self._settings = requests.settings
         self._on_status = on_status
+        self.on_pause: Callable[[DurafoldError, float], None] | None = None
         self._state = ReadState(start.offset, live)
         self._progress = Progress(start)
         self._skip = Skip(start.skip)
@@ -278,6 +283,8 @@ class Follower:
                 await self._advance(await self._received())
             case Pause() as pause:
                 delay_s = self._settings.backoff.delay_s(pause.attempt, random.random(), pause.retry_after_s)  # noqa: S311
+                if self.on_pause is not None and self._state.error is not None:
+                    self.on_pause(self._state.error, delay_s)
                 await anyio.sleep(delay_s)
                 await self._advance(Rested())
             case Finish():

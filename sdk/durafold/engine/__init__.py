@@ -20,7 +20,7 @@ from durafold.engine.handles import Handle, ServerReducer, ServerState
 from durafold.engine.keeper import snapshots_of
 from durafold.engine.listeners import Listeners
 from durafold.engine.middleware import DispatchContext, DispatchKind, Forward, Middleware, checked
-from durafold.engine.options import EngineOptions, Notice, OnFault, Status, StreamReset
+from durafold.engine.options import EngineOptions, Notice, OnFault, Status, StreamReset, worst
 from durafold.engine.readable import Reading, Source
 
 __all__ = [
@@ -49,4 +49,5 @@ __all__ = [
     "define",
     "snapshots_of",
     "stream_url",
+    "worst",
 ]

@@ -64,12 +64,7 @@ def held(notified: Notified, *, value: bool) -> bool:
 
 @contextmanager
 def batch() -> Iterator[None]:
-    """Several changes, of one or of many values, of which everybody is told once. ::
-
-        with batch():
-            todos.dispatch(Add(text="milk"))
-            todos.dispatch(Add(text="bread"))
-            counter.increment(2)
+    """Several changes, of one or of many values, of which everybody is told once.
 
     In the block every change is in its `value` at once, as always. Behind it:
 
@@ -86,9 +81,13 @@ def batch() -> Iterator[None]:
     parts, and listeners would wait longer for what this task changes. Other tasks are not held up.
 
     Example:
-        >>> from durafold import batch
+        >>> left, right = party.server_state(0, "left"), party.server_state(0, "right")
+        >>> _ = left.subscribe(lambda: print(left.value, right.value))
         >>> with batch():
-        ...     pass  # dispatch as much as you like
+        ...     _ = left.increment()
+        ...     _ = right.increment()
+        ...     _ = left.increment()
+        2 1
     """
     if (around := _present.get()) is not None and around.is_open:
         yield

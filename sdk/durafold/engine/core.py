@@ -89,7 +89,7 @@ class Engine(Generic[S]):
         self._has_ended = False
         self._crash: Exception | None = None
         self._shown: Shown[S] = Shown(definition, hydrated, strict=options.strict, report=self.report)
-        self._reader = Reader(stream, self, create=options.create, live=options.live)
+        self._reader = Reader(stream, self, create=options.create, live=options.live, clock=options.clock)
         self._keeper = self._new_keeper(base_url, snapshots)
         self.own: OwnActions[S] = OwnActions(
             self._shown,
@@ -156,6 +156,16 @@ class Engine(Generic[S]):
     def error(self) -> Exception | None:
         """Why the status is `failed`."""
         return self._crash or self._reader.failure
+
+    @property
+    def trouble(self) -> Exception | None:
+        """What keeps it from being followed, for now or for good."""
+        return self.error or self._reader.trouble
+
+    @property
+    def next_attempt_at(self) -> float | None:
+        """When reading is tried again, in seconds since 1970, if it waits for that."""
+        return None if self._has_ended else self._reader.next_attempt_at
 
     @property
     def status(self) -> Status:

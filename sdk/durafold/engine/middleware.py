@@ -45,17 +45,9 @@ Forward: TypeAlias = Callable[[Any], Dispatch[Any]]
 
 
 class Middleware(Protocol):
-    """A plain function that every dispatch of this process passes once, before anything is shown or sent. ::
-
-        def signed(context: DispatchContext, action: Any, forward: Forward) -> Dispatch[Any]:
-            return forward(action.model_copy(update={"by": current_user()}))
-
-        def only_editors(context: DispatchContext, action: Any, forward: Forward) -> Dispatch[Any]:
-            if not may_edit(context.user):
-                raise Reject("you may only read")
-            return forward(action)
-
-        party = Provider(url, middleware=[only_editors, signed])
+    """A plain function that every dispatch of this process passes once, before anything is shown or sent: to
+    log, stamp, change or reject it. `Provider`, `server_state`, `server_reducer` and the atoms take lists of
+    them as `middleware=`.
 
     The first of a list is the outermost; those of a provider come before those of a declaration. Each may
     look at the action, pass on another one, await nothing, and must return what `forward` gave. What it
@@ -68,6 +60,19 @@ class Middleware(Protocol):
     kept from an earlier process, where it has passed.
 
     This is for the comfort of honest clients. Whom the server should not trust it has to refuse by itself.
+
+    Example:
+        >>> def at_most_9(context: DispatchContext, action: Any, forward: Forward) -> Dispatch[Any]:
+        ...     if context.kind == "set" and action > 9:
+        ...         raise Reject("9 is the most")
+        ...     return forward(action)
+        >>> count = party.server_state(0, "at-most-9", middleware=[at_most_9])
+        >>> count.set(10)
+        Traceback (most recent call last):
+            ...
+        ActionRejected: 9 is the most...
+        >>> await count.set(9)
+        9
     """
 
     def __call__(self, context: DispatchContext, action: Any, forward: Forward, /) -> Dispatch[Any]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from durafold.cache import StateCache
 from durafold.client import LiveChoice
 from durafold.engine.middleware import Middleware
 
-__all__ = ["EngineOptions", "Notice", "OnFault", "Status", "StreamReset"]
+__all__ = ["EngineOptions", "Notice", "OnFault", "Status", "StreamReset", "worst"]
 
 Status = Literal["connecting", "live", "reconnecting", "degraded", "closed", "failed"]
 """How a stream is doing.
@@ -22,6 +22,21 @@ Status = Literal["connecting", "live", "reconnecting", "degraded", "closed", "fa
 - `closed`: the stream takes no more actions, or its provider was closed
 - `failed`: the server refuses to serve it; tried again from time to time
 """
+
+
+_WORST_FIRST: Final[tuple[Status, ...]] = (
+    "failed",
+    "closed",
+    "connecting",
+    "reconnecting",
+    "degraded",
+    "live",
+)
+
+
+def worst(statuses: Iterable[Status]) -> Status:
+    """The status of what is made of several streams; `live` if there are none."""
+    return min(statuses, key=_WORST_FIRST.index, default=_WORST_FIRST[-1])
 
 
 OnFault = Literal["skip", "halt"]

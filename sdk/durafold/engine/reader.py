@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import anyio
@@ -49,7 +50,7 @@ class Sink(Protocol):
         """
 
     def reading_changed(self) -> None:
-        """`status` or `failure` changed."""
+        """`status`, `failure`, `trouble` or `next_attempt_at` changed."""
 
     def refused(self, error: DurafoldError) -> None:
         """The server refuses to serve the stream; told once, until it serves it again."""
@@ -67,19 +68,33 @@ class Reader:
         sink: who gets the pages.
         create: create the stream if it does not exist.
         live: how to wait for new data.
+        clock: seconds since 1970.
 
     Attributes:
         status: what the follower is doing.
         failure: why the server does not serve the stream, while it does not.
+        trouble: why the last attempt to read failed, until one succeeds.
+        next_attempt_at: when it is tried again, seconds since 1970.
         exists: set while the stream is known to exist.
     """
 
-    def __init__(self, stream: DurableStream, sink: Sink, *, create: bool, live: LiveChoice) -> None:
+    def __init__(
+        self,
+        stream: DurableStream,
+        sink: Sink,
+        *,
+        create: bool,
+        live: LiveChoice,
+        clock: Callable[[], float],
+    ) -> None:
         self._stream = stream
         self._sink = sink
         self._create = create
         self._live: LiveChoice = live
+        self._clock = clock
         self._attempts = 0
+        self.trouble: DurafoldError | None = None
+        self.next_attempt_at: float | None = None
         self.status: ReadStatus = "connecting"
         self.failure: DurafoldError | None = None
         self.exists = anyio.Event()
@@ -102,6 +117,7 @@ class Reader:
 
     async def _follow(self) -> None:
         follower = self._stream.follow(self._sink.offset, live=self._live, on_status=self._status_changed)
+        follower.on_pause = self._pausing
         async with follower:
             async for page in follower:
                 _require_json(page)
@@ -110,6 +126,12 @@ class Reader:
 
     def _status_changed(self, status: ReadStatus) -> None:
         self.status = status
+        if status in ("catching-up", "live"):
+            self.trouble = self.next_attempt_at = None
+        self._sink.reading_changed()
+
+    def _pausing(self, error: DurafoldError, delay_s: float) -> None:
+        self.trouble, self.next_attempt_at = error, self._clock() + delay_s
         self._sink.reading_changed()
 
     def _works(self) -> None:
@@ -134,16 +156,16 @@ class Reader:
                 self.exists = anyio.Event()
             await self._sink.start_over(was_deleted=isinstance(error, StreamNotFound))
         elif isinstance(error, StreamNotFound) and self._create:
-            await self._make()
+            await self._make(error)
         else:
             if isinstance(error, StreamGone):
                 # Its beginning is no longer kept: perhaps there is a snapshot by now.
                 await self._sink.start_over(was_deleted=False)
             if not _may_pass(error) or self._attempts >= _TRIES:
                 self._set_failure(error)
-            await self._rest()
+            await self._rest(error)
 
-    async def _make(self) -> None:
+    async def _make(self, missing: StreamNotFound) -> None:
         try:
             await self._stream.create(content_type=JSON_CONTENT_TYPE)
         except StreamConflict:
@@ -151,17 +173,19 @@ class Reader:
         except DurafoldError as error:
             if not _may_pass(error):
                 self._set_failure(error)
-            await self._rest()
+            await self._rest(error)
             return
         if self._attempts:
-            await self._rest()  # It vanishes as soon as it is made.
+            await self._rest(missing)  # It vanishes as soon as it is made.
         self._attempts += 1
         self.exists.set()
 
-    async def _rest(self) -> None:
+    async def _rest(self, error: DurafoldError) -> None:
         self._attempts += 1
         backoff = self._stream.settings.backoff
-        await anyio.sleep(backoff.delay_s(self._attempts - 1, random.random()))  # noqa: S311 - jitter
+        delay_s = backoff.delay_s(self._attempts - 1, random.random())  # noqa: S311 - jitter
+        self._pausing(error, delay_s)
+        await anyio.sleep(delay_s)
 
 
 def _may_pass(error: DurafoldError) -> bool:

@@ -33,10 +33,12 @@ from durafold.errors import ConfigurationError
 from durafold.outbox import Outbox
 from durafold.presence import Presence, Seat
 from durafold.provider.belongings import Openable
+from durafold.provider.connection import Connection, ConnectionReading
 from durafold.provider.defaults import log_error, log_notice, unique_id
-from durafold.provider.engines import Engines, SharedEngine
+from durafold.provider.engines import Engines
 from durafold.provider.life import Lifetime
 from durafold.provider.rooms import Rooms
+from durafold.provider.shared import SharedEngine
 from durafold.snapshots import SnapshotPolicy
 from durafold.state.reducer import Reducer, set_state_reducer
 from durafold.wire.names import JSON_CONTENT_TYPE
@@ -351,6 +353,20 @@ class Provider(Lifetime):
         tasks = self._require_open()
         seat = self._rooms.enter(room, model, ttl_s, tasks, apart=apart)
         return Presence(seat, partial(self._leave_room, seat))
+
+    @property
+    def connection(self) -> Reading[Connection]:
+        """How the streams in use are doing, all in one, for a line such as "offline, trying again in 4 s".
+
+        Its value is a `Connection`. Rooms do not count; a `Presence` has a status of its own.
+
+        Example:
+            >>> count = await party.server_state(0, "my-counter").ready()
+            >>> _ = party.connection.subscribe(lambda: print(party.connection.value.reason))
+            >>> party.connection.value
+            Connection(status='live', key=None, reason=None, next_attempt_at=None)
+        """
+        return ConnectionReading(self._engines.connections)
 
     def _use(self, declaration: Declaration[S]) -> SharedEngine[S]:
         return self._engines.use(declaration, self._require_open())

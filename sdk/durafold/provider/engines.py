@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -13,19 +13,13 @@ from durafold.client import DurableStream
 from durafold.engine import Declaration, Engine, EngineOptions, define, snapshots_of
 from durafold.hydrate import hydrated_state
 from durafold.outbox import Outbox
+from durafold.provider.connection import Connections
+from durafold.provider.shared import SharedEngine
 from durafold.snapshots import SnapshotPolicy
 
-__all__ = ["Engines", "SharedEngine"]
+__all__ = ["Engines"]
 
 S = TypeVar("S")
-
-
-@dataclass(eq=False, slots=True)
-class SharedEngine(Generic[S]):
-    """An engine, and how many handles use it."""
-
-    engine: Engine[S]
-    users: int = 0
 
 
 @dataclass(eq=False, slots=True)
@@ -41,6 +35,7 @@ class Engines:
         close_timeout_s: seconds that an engine has to send what was dispatched, after its last handle.
         shared: those in use, by key.
         retired: those that nobody uses, with something left to send.
+        connections: how those in use are doing.
     """
 
     base_url: str
@@ -51,6 +46,10 @@ class Engines:
     close_timeout_s: float
     shared: dict[str, SharedEngine[Any]] = field(default_factory=dict)
     retired: set[Engine[Any]] = field(default_factory=set)
+    connections: Connections = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.connections = Connections(self.shared, self.options.on_error)
 
     def all(self) -> list[Engine[Any]]:
         """All that run."""
@@ -66,6 +65,8 @@ class Engines:
         if shared is None:
             shared = self.shared[declaration.key] = SharedEngine(self._new(declaration))
             tasks.start_soon(shared.engine.run, name=f"durafold {declaration.key}")
+            self.connections.watch(shared.engine)
+            self.connections.look()
         else:
             shared.engine.definition.declaration.require_same(declaration)
         shared.users += 1
@@ -77,6 +78,7 @@ class Engines:
         if not shared.users:
             del self.shared[shared.engine.definition.key]
             self.retired.add(shared.engine)
+            self.connections.look()
             tasks.start_soon(self._retire, shared.engine)
 
     async def flushed(self) -> None:
@@ -86,6 +88,7 @@ class Engines:
 
     def stop(self) -> None:
         """End all at once."""
+        self.connections.end()
         for engine in self.all():
             engine.stop()
 
