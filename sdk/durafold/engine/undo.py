@@ -104,7 +104,7 @@ class UndoStack(Generic[S]):
         """An own action has failed: there is nothing of it to undo."""
         for group in reversed(self._done):
             if group.steps.pop(ticket, None) is not None:
-                self._done = [other for other in self._done if other.steps]
+                self._drop_empty_groups()
                 return
 
     def undo(self) -> Dispatch[S] | None:
@@ -132,6 +132,7 @@ class UndoStack(Generic[S]):
                 last = self._again(step)
         finally:
             self._mode, self._redone = "do", None
+            self._drop_empty_groups()  # of a step whose actions were all refused
         self._undone.remove(group)
         return last
 
@@ -142,6 +143,9 @@ class UndoStack(Generic[S]):
         self._done.append(group)
         del self._done[:-MAX_GROUPS]
         return group
+
+    def _drop_empty_groups(self) -> None:
+        self._done = [group for group in self._done if group.steps]
 
     def _require_no_group(self) -> None:
         if self._block() is not None:

@@ -324,6 +324,7 @@ async def test_a_redo_that_is_rejected_can_be_tried_again() -> None:
         is_locked[0] = True
         with pytest.raises(ActionRejected, match="locked"):
             count.redo()
+        assert (count.can_undo, count.can_redo) == (False, True)
         is_locked[0] = False
 
         count.redo()
