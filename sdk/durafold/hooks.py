@@ -233,6 +233,26 @@ def _hook_reading(provider: Provider, declared: Derived[T]) -> Reading[T]:
     reading = provider.hook_readings.get(declared)
     if reading is None:
         reading = provider.hook_readings[declared] = provider.open(declared)
-        # Not closed there: a finalizer may run in any thread, at any time.
-        finalize(declared, provider.hook_orphans.append, reading).atexit = False
+        _HookUse(provider, declared, reading)
     return cast("Reading[T]", reading)
+
+
+class _HookUse:
+    """The hooks' use of a derived value. It is over when its declaration is gone, or the provider closes."""
+
+    def __init__(self, provider: Provider, declared: Derived[Any], reading: Reading[Any]) -> None:
+        self._provider = provider
+        self._reading = reading
+        # Not closed there: a finalizer may run in any thread, at any time.
+        self._finalizer = finalize(declared, provider.hook_orphans.append, self)
+        self._finalizer.atexit = False
+        provider.attach(self)
+
+    def close(self) -> None:
+        """The declaration is gone."""
+        self._reading.close()
+        self._provider.detach(self)
+
+    def stop(self) -> None:
+        """The provider closes, and the declaration, which may exist for ever, must not keep it alive."""
+        self._finalizer.detach()

@@ -195,7 +195,7 @@ class Provider(Lifetime):
         self.hook_handles: dict[str, Handle[Any]] = {}
         self.hook_members: dict[str, None] = {}
         self.hook_readings: WeakKeyDictionary[Any, Reading[Any]] = WeakKeyDictionary()
-        self.hook_orphans: deque[Reading[Any]] = deque()
+        self.hook_orphans: deque[Any] = deque()
         self.nodes: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
     # ---- keys ----

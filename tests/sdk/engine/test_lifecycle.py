@@ -11,20 +11,40 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from durafold import Get, MemoryStateCache, atom, derived, use_atom, use_value
 from durafold.client import Transport
+from durafold.computed import DerivedValue
 from durafold.engine import Engine, ServerState
 from durafold.errors import ConfigurationError, ProviderClosed
+from durafold.presence import Room
 from durafold.provider import Provider
 from support.server import ServerProcess
 from support.waiting import eventually
 
 pytestmark = pytest.mark.anyio
 
+price = atom("lifecycle/price", 2)
+
+
+@derived
+def double(get: Get) -> int:
+    return 2 * get(price)
+
 
 def open_sockets() -> int:
     """How many file descriptors of this process are sockets, where the system tells (Linux)."""
     links = [link for link in Path("/proc/self/fd").glob("*") if link.is_symlink()]
     return sum(str(link.readlink()).startswith("socket:") for link in links)
+
+
+def left_over() -> dict[str, int]:
+    """What a provider could leave behind."""
+    gc.collect()
+    alive = gc.get_objects()
+    kinds = {"engines": Engine, "rooms": Room, "nodes": DerivedValue, "callbacks": Callback}
+    counted = {name: sum(isinstance(thing, kind) for thing in alive) for name, kind in kinds.items()}
+    descriptors = len(list(Path("/proc/self/fd").glob("*")))
+    return {**counted, "descriptors": descriptors, "sockets": open_sockets(), "tasks": tasks_alive()}
 
 
 def engines_alive() -> int:
@@ -38,24 +58,47 @@ def tasks_alive() -> int:
     return len(anyio.get_running_tasks())
 
 
-async def test_thirty_rounds_of_opening_subscribing_and_closing_leave_nothing_behind(
-    server: ServerProcess, key: str
+class Callback:
+    """A callback that can be counted: functions die hard, since tracebacks and frames hold them."""
+
+    def __call__(self) -> None:
+        """Nothing to do."""
+
+
+@derived
+async def later(get: Get) -> int:
+    return get(price) + 1
+
+
+async def one_round(url: str, key: str, outbox: Path) -> None:
+    """Use all that a provider has, and leave."""
+    async with Provider(url, outbox=outbox, cache=MemoryStateCache()) as party:
+        room = party.presence(f"{key}/room", str)
+        count = await party.server_state(0, key).ready()
+        readings = [count, party.open(price), party.open(double), party.open(later), room]
+        for reading in readings:
+            reading.subscribe(Callback())
+        room.set("here")
+        await anext(count.changes())
+        await party.open(price).set(party.open(price).value + 1)
+        await count.increment()
+        use_atom(price)
+        use_value(double)
+
+
+async def test_sixty_rounds_of_connecting_subscribing_and_closing_leave_nothing_behind(
+    server: ServerProcess, key: str, tmp_path: Path
 ) -> None:
-    async def one_round() -> None:
-        async with Provider(server.url) as party:
-            count = await party.server_state(0, key).ready()
-            count.subscribe(lambda: None)
-            changes = count.changes()
-            await anext(changes)
-            await count.increment()
+    await one_round(server.url, key, tmp_path / "outbox")
+    before = left_over()
 
-    await one_round()
-    before = (open_sockets(), engines_alive(), tasks_alive())
+    for _ in range(60):
+        await one_round(server.url, key, tmp_path / "outbox")
 
-    for _ in range(30):
-        await one_round()
-
-    assert (open_sockets(), engines_alive(), tasks_alive()) == before
+    assert left_over() == before
+    assert before["callbacks"] == before["engines"] == before["rooms"] == before["nodes"] == 0
+    async with Provider(server.url) as party:
+        assert (await party.server_state(0, key).ready()).value == 61
 
 
 async def test_thirty_handles_of_one_key_come_and_go_without_leaving_anything(
