@@ -115,6 +115,8 @@ class FaultProxy:
         self._tasks = anyio.create_task_group()
         self.plan = plan
         self.is_down = False
+        self.silent_count = 0
+        self._lines: set[_Connection] = set()
         self.exchange_count = 0
         self.fault_count = 0
         self.url = ""
@@ -132,6 +134,12 @@ class FaultProxy:
         """Break all connections that are open now."""
         for connection in list(self._connections):
             await anyio.aclose_forcefully(connection)
+
+    def fall_silent(self) -> None:
+        """All connections stay open, and carry nothing any more, as if a router had forgotten them."""
+        for line in self._lines:
+            line.is_silent = True
+        self.silent_count += len(self._lines)
 
     async def __aenter__(self) -> Self:
         listener: Any = await anyio.create_tcp_listener(local_host="127.0.0.1")
@@ -160,7 +168,12 @@ class FaultProxy:
         try:
             with suppress(*_BROKEN):
                 if not self.is_down:
-                    await _Connection(self, client).run()
+                    line = _Connection(self, client)
+                    self._lines.add(line)
+                    try:
+                        await line.run()
+                    finally:
+                        self._lines.discard(line)
         finally:
             self._connections.discard(client)
             await anyio.aclose_forcefully(client)
@@ -198,6 +211,7 @@ class _Connection:
         self._fault: Fault = Pass()
         self._is_answered = True  # so that the first bytes begin an exchange
         self._reply_bytes = 0
+        self.is_silent = False
 
     async def run(self) -> None:
         async with await self._proxy.dial() as server, anyio.create_task_group() as tasks:
@@ -215,6 +229,8 @@ class _Connection:
     async def _requests(self, server: anyio.abc.SocketStream) -> None:
         while True:
             data = await self._client.receive(_CHUNK_BYTES)
+            if self.is_silent:
+                continue
             if self._is_answered:
                 self._is_answered, self._reply_bytes = False, 0
                 self._fault = self._proxy.next_fault()
@@ -248,6 +264,8 @@ class _Connection:
     async def _replies(self, server: anyio.abc.SocketStream) -> None:
         while True:
             data = await server.receive(_CHUNK_BYTES)
+            if self.is_silent:
+                continue
             self._is_answered = True
             match self._fault:
                 case LoseReply():
