@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from typing import assert_type
 
 import anyio
@@ -179,3 +180,35 @@ async def test_types_are_those_of_the_declaration() -> None:
         assert_type(state, Todos)
         assert_type(dispatch(Add(text="x")), Dispatch[Todos])
         assert_type(use_value(counter), int)
+
+
+async def test_ten_thousand_subscribers_of_one_atom_are_told_once_though_one_of_them_raises(
+    server: ServerProcess, key: str, errors: list[Exception]
+) -> None:
+    count = atom(key, 0)
+    told = [0] * 10_000
+
+    def subscriber(number: int) -> Callable[[], None]:
+        def tell() -> None:
+            told[number] += 1
+            if number == 5_000:
+                raise ZeroDivisionError("one among many")
+
+        return tell
+
+    async with Provider(server.url, on_error=errors.append) as mine, Provider(server.url) as yours:
+        handles = [mine.open(count) for _ in range(100)]
+        await handles[0].ready()
+        unsubscribe = [handles[n % 100].subscribe(subscriber(n)) for n in range(10_000)]
+
+        await yours.open(count).set(7)
+        await eventually(lambda: handles[0].value == 7)
+        once = list(told)
+        for leave in unsubscribe[::2]:
+            leave()
+        await yours.open(count).set(8)
+        await eventually(lambda: handles[0].value == 8)
+
+    assert once == [1] * 10_000
+    assert told == [1, 2] * 5_000
+    assert [type(error) for error in errors] == [ZeroDivisionError]

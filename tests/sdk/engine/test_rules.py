@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import anyio
@@ -17,7 +17,19 @@ from durafold.errors import ActionRejected, InvalidAction
 from durafold.provider import Provider
 from durafold.state.outcomes import Reject
 from durafold.testing import LocalServer, assert_converged, settle
-from support.proxy import Cut, Delay, FaultProxy, Ghost, LoseReply, Refuse, some_of
+from support.proxy import (
+    Cut,
+    Delay,
+    Duplicate,
+    FaultProxy,
+    Garble,
+    Ghost,
+    LoseReply,
+    Pass,
+    Refuse,
+    Stall,
+    some_of,
+)
 from support.server import ServerProcess
 from support.waiting import eventually
 
@@ -76,12 +88,12 @@ class Witness:
             self.complaints.append("a rejected action was shown again")
 
 
-async def talk(party: Provider, key: str, who: int, rng: random.Random) -> Witness:
-    """Dispatch a hundred actions, some of which are rejected, and wait for all of them."""
+async def talk(party: Provider, key: str, who: int, rng: random.Random, actions: int = ACTIONS) -> Witness:
+    """Dispatch actions, some of which are rejected, and wait for all of them."""
     handle = party.server_reducer(chat, [], key)
     witness = Witness(handle, who)
     waiting = []
-    for n in range(ACTIONS):
+    for n in range(actions):
         if rng.random() < 0.1:
             await _rejection(handle, witness, {"who": who, "n": n, "forbidden": True})
             continue
@@ -153,37 +165,99 @@ async def _count(party: Provider) -> None:
         await count.increment()
 
 
+ALL_FAULTS = (
+    Refuse(),
+    LoseReply(),
+    Delay(0.02),
+    Ghost(0.03),
+    Duplicate(0.02),
+    Garble(),
+    Cut(50),
+    Cut(400),
+    Stall(),
+)
+ATTENTIVE = ClientSettings(
+    backoff=Backoff(first_s=0.01, max_s=0.1),
+    connect_timeout_s=0.5,
+    request_timeout_s=0.3,
+    first_event_timeout_s=0.3,
+    long_poll_timeout_s=1.0,
+    heartbeat_timeout_s=1.0,
+    silence_timeout_s=1.0,
+)
+
+
+class Tally:
+    """Counts the faults that a plan gives."""
+
+    def __init__(self, rng: random.Random, share: float) -> None:
+        self._next = some_of(rng, ALL_FAULTS, share)
+        self.counts: Counter[str] = Counter()
+
+    def __call__(self) -> Any:
+        fault = self._next()
+        self.counts[type(fault).__name__] += 1
+        return fault
+
+
+async def count_up(party: Provider, key: str, times: int) -> None:
+    """Functional increments, one after the other."""
+    count = party.server_state(0, key)
+    for _ in range(times):
+        await count.set(lambda value: value + 1)
+
+
 @pytest.mark.crash
+@pytest.mark.timeout(180)
 async def test_clients_behind_bad_proxies_agree_though_the_server_is_killed_twice(
-    durable_server: ServerProcess, key: str
+    durable_server: ServerProcess, key: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    faults = (Refuse(), LoseReply(), Delay(0.01), Ghost(0.03), Cut(50), Cut(400))
-    plans = [some_of(random.Random(seed), faults, 0.15) for seed in range(3)]
+    talkers, actions, updates = 4, 200, 10
+    tallies = [Tally(random.Random(seed), 0.12) for seed in range(talkers)]
     witnesses: list[Witness] = []
 
-    async def client(plan: Callable[[], Any], who: int) -> None:
-        async with (
-            FaultProxy(durable_server.url, plan=plan) as proxy,
-            Provider(proxy.url, settings=IMPATIENT, on_error=lambda error: None) as party,
-        ):
-            witnesses.append(await talk(party, key, who, random.Random(who)))
+    async def talk_and_count(party: Provider, who: int) -> None:
+        async with anyio.create_task_group() as both:
+            both.start_soon(count_up, party, f"{key}/count", updates)
+            witnesses.append(await talk(party, key, who, random.Random(who), actions))
 
-    async with Provider(durable_server.url, settings=IMPATIENT, on_error=lambda error: None) as party:
-        lines = await party.server_reducer(chat, [], key).ready()
+    async with AsyncExitStack() as stack:
+        proxies = [
+            await stack.enter_async_context(FaultProxy(durable_server.url, plan=tally)) for tally in tallies
+        ]
+        parties = [
+            await stack.enter_async_context(
+                Provider(proxy.url, settings=ATTENTIVE, on_error=lambda error: None)
+            )
+            for proxy in proxies
+        ]
+        handles = [party.server_reducer(chat, [], key) for party in parties]
         async with anyio.create_task_group() as tasks:
-            for who, plan in enumerate(plans):
-                tasks.start_soon(client, plan, who)
-            for size in (30, 120):
-                await eventually(lambda size=size: len(lines.confirmed) > size)  # type: ignore[misc]
+            for who, party in enumerate(parties):
+                tasks.start_soon(talk_and_count, party, who)
+            for size in (talkers * actions // 5, talkers * actions // 2):
+                await eventually(lambda size=size: len(handles[0].confirmed) > size)  # type: ignore[misc]
                 durable_server.kill()
                 await anyio.to_thread.run_sync(durable_server.restart)
-        await settle(lines)
-        await eventually(lambda: len(lines.value) == sum(len(w.dispatched) for w in witnesses))
-        await assert_converged(lines)
+        for proxy in proxies:
+            proxy.plan = Pass
+        counts = [party.server_state(0, f"{key}/count") for party in parties]
+        await settle(*handles, *counts)
+        await assert_converged(*handles)
+        history = await handles[0].history()
 
-    assert [witness.complaints for witness in witnesses] == [[]] * 3
-    counted = Counter(tuple(line) for line in lines.value)
-    assert counted == Counter({(w._who, n): 1 for w in witnesses for n in w.dispatched})
+        total = sum((tally.counts for tally in tallies), Counter[str]())
+        with capsys.disabled():
+            print(
+                f"\n{talkers} clients, {len(history)} messages, {len(handles[0].value)} confirmed,"
+                f" 2 kills, {total.total()} exchanges: {dict(total.most_common())}"
+            )
+        assert [witness.complaints for witness in witnesses] == [[]] * talkers
+        counted = Counter(tuple(line) for line in handles[0].value)
+        assert counted == Counter({(w._who, n): 1 for w in witnesses for n in w.dispatched})
+        assert [handle.value for handle in handles] == [history.at(len(history))] * talkers
+        assert [count.value for count in counts] == [talkers * updates] * talkers
+        assert {type(fault).__name__ for fault in ALL_FAULTS} <= set(total)
 
 
 # ---- odd values ----
