@@ -19,7 +19,15 @@ from typing import Any, Final, Protocol, get_type_hints, runtime_checkable
 
 from durafold.state.reducer import DeclaredReducer
 
-__all__ = ["UNSAID", "NamedReducer", "UnknownReducer", "named_reducer", "reducers_in"]
+__all__ = [
+    "UNSAID",
+    "NamedReducer",
+    "UnknownReducer",
+    "described",
+    "imported",
+    "named_reducer",
+    "reducers_in",
+]
 
 
 class UnknownReducer(Exception):
@@ -88,13 +96,13 @@ def named_reducer(name: str) -> NamedReducer:
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
         raise UnknownReducer(f"{name!r} names no reducer", "Write module:name")
-    found: Any = _imported(module_name)
+    found: Any = imported(module_name)
     for part in attribute.split("."):
         try:
             found = getattr(found, part)
         except AttributeError:
             raise UnknownReducer(f"{module_name} has no {attribute!r}") from None
-    return _described(name, found)
+    return described(name, found)
 
 
 def reducers_in(module_name: str) -> list[NamedReducer]:
@@ -104,13 +112,18 @@ def reducers_in(module_name: str) -> list[NamedReducer]:
         UnknownReducer: there is no such module, or its import fails.
     """
     return [
-        _described(f"{module_name}:{name}", value)
-        for name, value in vars(_imported(module_name)).items()
+        described(f"{module_name}:{name}", value)
+        for name, value in vars(imported(module_name)).items()
         if isinstance(value, DeclaredReducer)
     ]
 
 
-def _imported(module_name: str) -> ModuleType:
+def imported(module_name: str) -> ModuleType:
+    """A module; the working directory is looked into as well.
+
+    Raises:
+        UnknownReducer: there is none, or its import fails.
+    """
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -124,7 +137,12 @@ def _imported(module_name: str) -> ModuleType:
         raise UnknownReducer(f"{module_name} cannot be imported: {type(exc).__name__}: {exc}") from exc
 
 
-def _described(name: str, found: object) -> NamedReducer:
+def described(name: str, found: object) -> NamedReducer:
+    """What a reducer or a declaration stands for, under a name for people.
+
+    Raises:
+        UnknownReducer: it is neither.
+    """
     if isinstance(found, _Declaration):
         return NamedReducer(name, found.reducer, found.initial, found.actions, found.state_type)
     if not callable(found):

@@ -14,7 +14,7 @@ from durafold_server import settings as table
 from durafold_server import settings_text
 from durafold_server.allocator import keep_freed_memory
 from durafold_server.config import ServeSettings
-from durafold_server.inspector.reducers import UnknownReducer
+from durafold_server.reducers.registered import UnknownReducer
 from durafold_server.server import Server, ServerError
 from durafold_server.settings import InvalidSetting, Resolved
 from durafold_server.store.base import StoreFailure
@@ -100,7 +100,7 @@ async def _serve_until_told(settings: ServeSettings) -> None:
         ServerError: it cannot listen, or must not.
         StoreFailure: the store cannot be opened.
         SigningUnavailable: webhooks are on, but their extra is not installed.
-        UnknownReducer: one that the inspector shall fold with cannot be found.
+        UnknownReducer: one that is named cannot be found or used.
     """
     loop, told = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

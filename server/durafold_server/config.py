@@ -49,6 +49,22 @@ class ServiceSettings:
     retention_age_s: int = field(
         default=0, metadata={"help": "seconds that the data of each stream is kept, 0 for ever", "least": 0}
     )
+    bindings: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "PATTERN=module:name: streams whose appends a reducer has to accept, such as "
+            "stock/*=app.reducers:stock",
+            "each": "bind",
+        },
+    )
+    reducer_timeout_s: float = field(
+        default=5.0,
+        metadata={"help": "seconds that an append waits for the stream's reducer before it answers 503"},
+    )
+    folded_states_bytes: int = field(
+        default=64 * MIB,
+        metadata={"help": "folded states of bound streams in memory, in bytes of JSON"},
+    )
     webhooks: Literal["off", "local", "public"] = field(
         default="off",
         metadata={
@@ -142,7 +158,8 @@ class ServeSettings:
     reducers: tuple[str, ...] = field(
         default=(),
         metadata={
-            "help": "module or module:name of reducers whose states the inspector can show",
+            "help": "module or module:name of reducers whose states the inspector can show; the bindings of "
+            "these modules count",
             "each": "reducers",
         },
     )

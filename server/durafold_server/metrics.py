@@ -75,6 +75,29 @@ class CommitCounts:
         self.seconds.observe(seconds)
 
 
+class ReducerCounts:
+    """What the reducers that streams are bound to have to do.
+
+    Attributes:
+        accepted: messages that were judged and appended.
+        refused: appends that were not, by verdict.
+        timeouts: requests that had to go without a verdict or a state.
+        rebuilt: states that were folded anew, from what was kept or from the start.
+        folded_bytes: of the streams, for that.
+        judge_seconds: time of judging what came together, waiting for a thread included.
+    """
+
+    __slots__ = ("accepted", "folded_bytes", "judge_seconds", "rebuilt", "refused", "timeouts")
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        self.refused: Counter[str] = Counter()
+        self.timeouts = 0
+        self.rebuilt = 0
+        self.folded_bytes = 0
+        self.judge_seconds = Histogram(LATENCY_BOUNDS_S)
+
+
 class ServerCounts:
     """What the requests to a server add up to.
 

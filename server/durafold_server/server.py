@@ -56,7 +56,7 @@ class Server:
     Raises:
         InvalidSetting: there is no such setting, it does not take that value, or the tokens' file is wrong.
         SigningUnavailable: webhooks are on, but their extra is not installed.
-        UnknownReducer: one that the inspector shall fold with cannot be found.
+        UnknownReducer: one that is named cannot be found or used.
     """
 
     def __init__(

@@ -10,11 +10,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from durafold_server.attempts import Outdated, if_still, until_current
 from durafold_server.clock import Clock, system_clock
 from durafold_server.config import ServiceSettings
+from durafold_server.gates import Check, Gate
 from durafold_server.protocol import decide, forks, json_mode, lifetimes
 from durafold_server.protocol.decide import Appended, Created, Deleted
 from durafold_server.protocol.errors import (
@@ -61,6 +63,7 @@ class StreamService:
         store: where streams are kept.
         settings: time-outs and limits.
         readers: those who follow streams, told of every change.
+        gate: is asked before appends to some streams; None asks nobody.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class StreamService:
     ) -> None:
         self.store = store
         self.settings = settings or ServiceSettings()
+        self.gate: Gate | None = None
         self._clock = clock
         self._waiters = Waiters()
         self._stopping = False
@@ -75,10 +79,10 @@ class StreamService:
         self._observers: list[Callable[[StreamState], None]] = []
         self._registry = Registry(store, clock, enabled=self.settings.registry)
         defaults = Retention(self.settings.retention_bytes or None, self.settings.retention_age_s or None)
-        self._trimmer = Trimmer(store, defaults, clock)
+        self._trimmer = Trimmer(store, defaults, clock, self._may_trim)
         self.readers = LiveReaders(
             self._look,
-            self._view,
+            self.view,
             tick_s=min(_TICK_S, self.settings.heartbeat_s, self.settings.sse_max_age_s),
         )
         self._reaper = asyncio.get_running_loop().create_task(self._keep_reaping())
@@ -99,7 +103,20 @@ class StreamService:
             ProtocolError: see `decide.create`.
             StoreFailure: see `StreamStore.transact`.
         """
-        created = await _until_current(lambda: self._create(request))
+        if self.gate is not None and self.gate.concerns(request.path):
+            return await self.gate.create(request)
+        created = await until_current(lambda: self._create(request))
+        self._let_go(created.removed)
+        return created
+
+    async def create_if(self, request: CreateRequest, check: Check) -> Created:
+        """As `create`, without asking the gate, but if `check` agrees to what it comes to.
+
+        Raises:
+            ProtocolError, StoreFailure: as `create`, and what `check` raises.
+            Outdated: look again: a stream has changed in between, or `check` says so.
+        """
+        created = await self._create(request, check)
         self._let_go(created.removed)
         return created
 
@@ -110,14 +127,29 @@ class StreamService:
             ProtocolError: see `decide.append`.
             StoreFailure: see `StreamStore.transact`.
         """
+        if self.gate is not None and self.gate.concerns(request.path):
+            return await self.gate.append(request)
+        return await self._append(request, lambda found, now_us: decide.append(request, found[0], now_us))
+
+    async def append_if(self, request: AppendRequest, check: Check) -> Appended:
+        """As `append`, without asking the gate, but if `check` agrees to what it comes to.
+
+        Calls reach the store in the order in which they are made.
+
+        Raises:
+            ProtocolError, StoreFailure: as `append`, and what `check` raises.
+            Outdated: `check` wants the caller to look again.
+        """
+        return await self._append(
+            request,
+            lambda found, now_us: _checked(check, found, decide.append(request, found[0], now_us)),
+        )
+
+    async def _append(self, request: AppendRequest, decision: Decide[Appended]) -> Appended:
         key = ReadKey(request.path, request.claim.producer_id if request.claim else None)
         if request.close:
-            return await self._registry.transact(
-                (key,), lambda found, now_us: decide.append(request, found[0], now_us)
-            )
-        return await self.store.transact(
-            (key,), lambda found, now_us: decide.append(request, found[0], now_us)
-        )
+            return await self._registry.transact((key,), decision)
+        return await self.store.transact((key,), decision)
 
     async def delete(self, path: str) -> Deleted:
         """DELETE (PROTOCOL §5.4).
@@ -126,7 +158,7 @@ class StreamService:
             ProtocolError: see `decide.delete`.
             StoreFailure: see `StreamStore.transact`.
         """
-        outcome = await _until_current(lambda: self._delete(path))
+        outcome = await until_current(lambda: self._delete(path))
         self._let_go(outcome.removed)
         return outcome
 
@@ -138,6 +170,10 @@ class StreamService:
             Gone: it is soft-deleted.
         """
         return decide.living(await self.store.load(path), self._clock())
+
+    def now_us(self) -> int:
+        """The time, in microseconds since 1970."""
+        return self._clock()
 
     def retention_of(self, stream: StreamState) -> Retention:
         """How much of a stream is kept, the server's defaults included."""
@@ -157,7 +193,7 @@ class StreamService:
         position = locate(stream, request.offset)
         if is_now(request.offset):
             return PageView(stream, position, position, b"", follows_now=True)
-        return await self._view(stream, position)
+        return await self.view(stream, position)
 
     async def poll(self, request: ReadRequest, gone: asyncio.Future[None]) -> PageView:
         """GET with `live=long-poll` (PROTOCOL §5.7): as `read`, but waits at the tail.
@@ -178,7 +214,7 @@ class StreamService:
                 check_retained(stream, position)
                 remaining_s = deadline - time.monotonic()
                 if stream.tail > position or stream.closed or remaining_s <= 0 or self._over(gone):
-                    return await self._view(stream, position)
+                    return await self.view(stream, position)
                 await wait_for({signal, gone}, min(remaining_s, self._until_expiry_s(stream)))
             await self._renew(stream)
 
@@ -193,9 +229,7 @@ class StreamService:
         stream = await self._visit(request.path)
         position = locate(stream, request.offset)
         if stream.mode is Mode.JSON and position not in (stream.start, stream.tail):
-            await self._view(
-                stream, position
-            )  # refuses a position inside a message while a status can say so
+            await self.view(stream, position)  # refuses a position inside a message while a status can say so
         return stream, position
 
     async def list_streams(self, request: ListRequest) -> Listing:
@@ -227,10 +261,13 @@ class StreamService:
         for stream in await self.store.expired(self._clock(), _REAPED_AT_ONCE):
             keys = [ReadKey(stream.path), *await self._ancestors(stream)]
             # One that was made anew meanwhile is left for the next time.
-            with contextlib.suppress(_Outdated):
-                self._let_go(await self._registry.transact(keys, _if_still([stream], decide.expire)))
+            with contextlib.suppress(Outdated):
+                self._let_go(await self._registry.transact(keys, if_still([stream], decide.expire)))
         await self._registry.tidy()
         await self._trimmer.trim()
+
+    async def _may_trim(self, stream: StreamState, position: int) -> bool:
+        return self.gate is None or await self.gate.may_trim(stream, position)
 
     async def _keep_reaping(self) -> None:
         while True:
@@ -258,6 +295,8 @@ class StreamService:
         self.stop()
         self._reaper.cancel()
         await asyncio.wait([self._reaper])
+        if self.gate is not None:
+            await self.gate.aclose()
         if self._purges:
             await asyncio.wait(self._purges)
         await self.store.aclose()
@@ -322,8 +361,12 @@ class StreamService:
             return max(0.0, (stream.lifetime.expires_at_us - self._clock()) / 1_000_000) + 0.001
         return float("inf")
 
-    async def _view(self, stream: StreamState, position: int) -> PageView:
-        """The page that begins at a position."""
+    async def view(self, stream: StreamState, position: int) -> PageView:
+        """The page that begins at a position; renews no TTL.
+
+        Raises:
+            ProtocolError, StoreFailure: as `read`.
+        """
         if position == stream.tail:
             return PageView(stream, position, position, b"")
         parts: list[bytes] = []
@@ -357,24 +400,26 @@ class StreamService:
         check_retained(now, position)
         raise StoreFailure(f"stream {stream.path} lacks its data from position {position} on")
 
-    async def _create(self, request: CreateRequest) -> Created:
+    async def _create(self, request: CreateRequest, check: Check | None = None) -> Created:
         seen = [await self.store.load(request.path)]
         keys = [ReadKey(request.path)]
         fork_at: int | ProtocolError | None = None
         if request.fork is not None:
             seen.append(await self.store.load(request.fork.source_path))
             keys.append(ReadKey(request.fork.source_path))
-            fork_at = await self._fork_position(request.fork, seen[1])
+            fork_at = await self.fork_position(request.fork, seen[1])
         keys += await self._ancestors(seen[0])
-        return await self._registry.transact(
-            keys,
-            _if_still(seen, lambda found, now_us: decide.create(request, found, now_us, fork_at=fork_at)),
-        )
+
+        def decision(found: Sequence[Loaded], now_us: int) -> Decision[Created]:
+            decided = decide.create(request, found, now_us, fork_at=fork_at)
+            return _checked(check, found, decided) if check is not None else decided
+
+        return await self._registry.transact(keys, if_still(seen, decision))
 
     async def _delete(self, path: str) -> Deleted:
         seen = await self.store.load(path)
         keys = [ReadKey(path), *await self._ancestors(seen)]
-        return await self._registry.transact(keys, _if_still([seen], decide.delete))
+        return await self._registry.transact(keys, if_still([seen], decide.delete))
 
     async def _ancestors(self, stream: StreamState | None) -> list[ReadKey]:
         """Keys of the source, its source, and so on. A stream's ancestry never changes."""
@@ -384,7 +429,7 @@ class StreamService:
             stream = await self.store.load(stream.fork.source_path)
         return keys
 
-    async def _fork_position(self, fork: ForkRequest, source: StreamState | None) -> int | ProtocolError:
+    async def fork_position(self, fork: ForkRequest, source: StreamState | None) -> int | ProtocolError:
         """Where the fork branches off, sub-offset included (PROTOCOL §4.2).
 
         A stream's bytes never change once written, so looking before the transaction is safe; whether they
@@ -399,7 +444,7 @@ class StreamService:
 
     async def _beyond(self, source: StreamState, anchor: int, fork: ForkRequest) -> int:
         if source.mode is Mode.JSON and anchor < source.tail:
-            await self._view(source, anchor)  # refuses a position inside a message
+            await self.view(source, anchor)  # refuses a position inside a message
         if not fork.sub_offset:
             return anchor
         if source.mode is not Mode.JSON:
@@ -408,7 +453,7 @@ class StreamService:
             return anchor + fork.sub_offset
         remaining, position = fork.sub_offset, anchor
         while position < source.tail:
-            view = await self._view(source, position)
+            view = await self.view(source, position)
             size = json_mode.sub_position(view.data, remaining)
             if size is not None:
                 return position + size
@@ -417,37 +462,9 @@ class StreamService:
         raise InvalidRequest("Stream-Fork-Sub-Offset reaches beyond the source stream's last message.")
 
 
-class _Outdated(Exception):
-    """A stream that was looked at before a transaction is not the one the transaction finds."""
-
-
-def _if_still(seen: Sequence[StreamState | None], decision: Decide[R]) -> Decide[R]:
-    """The decision, if its first keys still name the streams that were seen before it.
-
-    Raises:
-        _Outdated: they do not; look again.
-    """
-
-    def decide_if_still(found: Sequence[Loaded], now_us: int) -> Decision[R]:
-        for loaded, before in zip(found, seen, strict=False):
-            if _id(loaded.stream) != _id(before):
-                raise _Outdated
-        return decision(found, now_us)
-
-    return decide_if_still
-
-
-async def _until_current(attempt: Callable[[], Awaitable[R]]) -> R:
-    """Look and decide, again if others were quicker in between."""
-    while True:
-        try:
-            return await attempt()
-        except _Outdated:
-            continue
-
-
-def _id(stream: StreamState | None) -> int | None:
-    return stream.id if stream is not None else None
+def _checked(check: Check, found: Sequence[Loaded], decided: Decision[R]) -> Decision[R]:
+    check(found[0].stream, decided)
+    return decided
 
 
 def locate(stream: StreamState, token: str | None) -> int:

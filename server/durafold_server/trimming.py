@@ -8,7 +8,7 @@ small steps. What a crash leaves in between is found when the streams are looked
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from durafold_server.clock import Clock
@@ -30,10 +30,19 @@ class Trimmer:
         store: where they are kept.
         defaults: limits of streams that have none of their own.
         clock: microseconds since 1970.
+        may_trim: whether a stream may begin at a position; if not, it is asked again some time later.
     """
 
-    def __init__(self, store: StreamStore, defaults: Retention, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: StreamStore,
+        defaults: Retention,
+        clock: Clock,
+        may_trim: Callable[[StreamState, int], Awaitable[bool]],
+    ) -> None:
         self._store = store
+        self._may_trim = may_trim
+        self._held: set[str] = set()
         self._defaults = defaults
         self._clock = clock
         self._has_defaults = bool(defaults.bytes or defaults.age_s)
@@ -62,6 +71,8 @@ class Trimmer:
             await self._look_at_all()
             self._has_looked = True
         self._note_due()
+        self._noted |= self._held
+        self._held.clear()
         while self._noted:
             paths = [self._noted.pop() for _ in range(min(_STREAMS_PER_TRIM, len(self._noted)))]
             try:
@@ -94,8 +105,12 @@ class Trimmer:
                 self._forget(path)
             elif not stream.deleted and not lifetimes.is_expired(stream, self._clock()):
                 position = await self._cut(stream)
-                if position > stream.start:
+                if position <= stream.start:
+                    continue
+                if await self._may_trim(stream, position):
                     positions[stream.id] = position
+                else:
+                    self._held.add(path)
         if positions:
             await self._store.transact([ReadKey(path) for path in paths], retention.trim(positions))
         for path in paths:

@@ -33,6 +33,8 @@ CURSOR_PARAM: Final = "cursor"
 PREFIX_PARAM: Final = "prefix"
 AFTER_PARAM: Final = "after"
 LIMIT_PARAM: Final = "limit"
+STATE_PARAM: Final = "state"
+AT_PARAM: Final = "at"
 
 LiveMode = Literal["long-poll", "sse"]
 LONG_POLL: Final = "long-poll"

@@ -56,7 +56,7 @@ class DurableStreamsApp:
 
     Raises:
         SigningUnavailable: webhooks are on, but their extra is not installed.
-        UnknownReducer: one that the inspector shall fold with cannot be found.
+        UnknownReducer: one that is named cannot be found or used.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ def create_app(
     Raises:
         InvalidToken: one of the tokens is malformed.
         SigningUnavailable: webhooks are on, but their extra is not installed.
-        UnknownReducer: one that the inspector shall fold with cannot be found.
+        UnknownReducer: one that is named cannot be found or used.
 
     Example:
         ```python

@@ -18,13 +18,12 @@ from durafold_server.clock import Clock, system_clock
 from durafold_server.config import InspectorSettings, ServiceSettings
 from durafold_server.http.access_log import AccessLog, request_id
 from durafold_server.http.cors import PREFLIGHT, CorsPolicy
-from durafold_server.http.exchange import ClientLeft, Exchange, Headers
+from durafold_server.http.exchange import ClientLeft, Exchange, Headers, enter_task
 from durafold_server.http.guard import Access, Guard, Visitor, operation_of
 from durafold_server.http.live import Frames, serve_events
 from durafold_server.http.observed import ObservedExchange
 from durafold_server.http.probes import METRICS_PATH, Probes
 from durafold_server.inspector.pages import SEGMENT, Inspector, PageRequest
-from durafold_server.inspector.reducers import load_reducers
 from durafold_server.metrics import ServerCounts
 from durafold_server.protocol import requests, responses
 from durafold_server.protocol.cursors import next_cursor
@@ -37,6 +36,10 @@ from durafold_server.protocol.errors import (
 )
 from durafold_server.protocol.model import Payload, R
 from durafold_server.protocol.responses import Reply
+from durafold_server.reducers.bindings import load_bindings
+from durafold_server.reducers.gate import ReducerGate
+from durafold_server.reducers.hydration import Hydration, StateRequest
+from durafold_server.reducers.registered import load_reducers
 from durafold_server.service import StreamService
 from durafold_server.store.base import StoreFailure, StoreFull, StoreHalted, StreamStore
 from durafold_server.subscriptions import signing
@@ -74,7 +77,7 @@ class Handler:
 
     Raises:
         SigningUnavailable: webhooks are on, but their extra is not installed.
-        UnknownReducer: one that the inspector shall fold with cannot be found.
+        UnknownReducer: one that is named cannot be found or used.
     """
 
     def __init__(
@@ -107,6 +110,8 @@ class Handler:
         if self._settings.webhooks != "off":
             signing.require()
         shown = inspector or InspectorSettings()
+        self._bindings = load_bindings(self._settings.bindings, shown.reducers)
+        self._hydration: Hydration | None = None
         self._inspector = Inspector(self.service, load_reducers(shown.reducers)) if shown.enabled else None
 
     async def service(self) -> StreamService:
@@ -123,12 +128,18 @@ class Handler:
                     service = StreamService(await self._open_store(), self._settings, clock=self._clock)
                     try:
                         await service.start()
+                        self._bind(service)
                         self._control = await ControlApi.open(service, self._clock)
                     except BaseException:
                         await service.aclose()
                         raise
                     self._service = service
         return self._service
+
+    def _bind(self, service: StreamService) -> None:
+        if self._bindings:
+            gate = self.probes.gate = ReducerGate(service, self._bindings, self._settings)
+            self._hydration = Hydration(service, gate)
 
     def stop(self) -> None:
         """End all live reads, so that nobody has to wait for them."""
@@ -297,12 +308,31 @@ class Handler:
     async def _list(self, exchange: Exchange) -> None:
         """An empty path is no stream's (`parse_path`), so this URL collides with none."""
         headers = exchange.read_headers()
-        request = requests.parse_list(exchange.query())
+        query = exchange.query()
+        if names.STATE_PARAM in query:
+            await exchange.reply(await self._state(exchange, headers, query))
+            self.counts.requests["state"] += 1
+            return
+        request = requests.parse_list(query)
         if self._guard is not None:
             visitor = await self._meet(self._guard, exchange, headers)
             await visitor.check("list", request.prefix)
         service = self._service or await self.service()
         await exchange.reply(responses.listed(await service.list_streams(request)))
+
+    async def _state(self, exchange: Exchange, headers: dict[str, str], query: requests.Query) -> Reply:
+        """The folded state of a stream that is bound to a reducer."""
+        path, at = requests.parse_state(query, max_chars=self._settings.max_path_chars)
+        if self._guard is not None:
+            visitor = await self._meet(self._guard, exchange, headers)
+            await visitor.check("read", path)
+        await enter_task()
+        await self.service()
+        if self._hydration is None:
+            raise NotFound("This server binds no reducers; start it with --bind PATTERN=module:name.")
+        return await self._hydration.answer(
+            StateRequest(path, at, headers.get("if-none-match"), private=self._guard is not None)
+        )
 
     async def _control_reply(self, exchange: Exchange, root: str, below: str) -> Reply:
         """PROTOCOL §6: the reserved paths come before all streams."""

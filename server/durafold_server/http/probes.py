@@ -14,6 +14,7 @@ from typing import Final
 from durafold_server.http.exchange import enter_task
 from durafold_server.metrics import Exposition, ServerCounts
 from durafold_server.protocol.responses import Reply
+from durafold_server.reducers.gate import ReducerGate
 from durafold_server.service import StreamService
 from durafold_server.store.base import StoreFailure, StoreFull
 
@@ -39,10 +40,12 @@ class Probes:
 
     Attributes:
         connections: tells how many are open, if somebody knows.
+        gate: what streams bound to reducers have to pass; None if there are none.
     """
 
     def __init__(self, service: Callable[[], Awaitable[StreamService]], counts: ServerCounts) -> None:
         self.connections: Callable[[], int] | None = None
+        self.gate: ReducerGate | None = None
         self._service = service
         self._counts = counts
         self._looking = asyncio.Lock()
@@ -111,6 +114,8 @@ class Probes:
                 "durafold_commit_operations", "Operations that shared a commit.", commits.batch_sizes
             )
             page.histogram("durafold_commit_seconds", "Time of a commit.", commits.seconds)
+        if self.gate is not None:
+            _add_reducers(page, self.gate)
         return page.text()
 
     def _add_requests(self, page: Exposition) -> None:
@@ -149,6 +154,23 @@ class Probes:
             page.gauge("durafold_connections", "Open client connections.", self.connections())
         page.gauge("process_start_time_seconds", "When the server started, since 1970.", _STARTED_AT_S)
         page.labelled("durafold_info", "gauge", "The server's version.", [({"version": _version()}, 1)])
+
+
+def _add_reducers(page: Exposition, gate: ReducerGate) -> None:
+    counts = gate.counts
+    page.counter("durafold_accepted_actions_total", "Actions that a reducer has accepted.", counts.accepted)
+    page.labelled(
+        "durafold_refused_actions_total",
+        "counter",
+        "Appends that a reducer has refused.",
+        [({"verdict": verdict}, count) for verdict, count in sorted(counts.refused.items())],
+    )
+    page.counter("durafold_reducer_timeouts_total", "Requests that waited in vain.", counts.timeouts)
+    page.counter("durafold_states_rebuilt_total", "States folded from the log.", counts.rebuilt)
+    page.counter("durafold_folded_bytes_total", "Data folded for that.", counts.folded_bytes)
+    page.histogram("durafold_judge_seconds", "Time of judging what came together.", counts.judge_seconds)
+    page.gauge("durafold_states", "Folded states in memory.", len(gate))
+    page.gauge("durafold_states_bytes", "What they take, as JSON.", gate.size)
 
 
 @cache

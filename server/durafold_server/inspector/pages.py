@@ -21,14 +21,14 @@ import msgspec
 
 from durafold_server.access import Operation
 from durafold_server.inspector.assets import Asset, load_assets
-from durafold_server.inspector.folding import Folded, Folder, dump_state
-from durafold_server.inspector.reducers import Registered
 from durafold_server.inspector.seeking import offset_of_last
 from durafold_server.protocol import caching
 from durafold_server.protocol.errors import InvalidRequest, MethodNotAllowed, NotFound
 from durafold_server.protocol.model import StreamState
 from durafold_server.protocol.requests import parse_path
 from durafold_server.protocol.responses import HeaderList, Reply
+from durafold_server.reducers.folding import Folded, Folder, dump_state
+from durafold_server.reducers.registered import Registered
 from durafold_server.service import StreamService
 
 SEGMENT: Final = "_ui"

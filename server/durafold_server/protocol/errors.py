@@ -21,6 +21,9 @@ ProtocolError
 │   └── NotRetained           410   with the earliest retained offset
 ├── BodyTooLarge              413
 ├── PathTooLong               414
+├── ActionRefused             422   the reducer bound to the stream refuses the append
+│   └── StateUnknown          422   nobody knows the state that its reducer would judge by
+├── ReducerBusy               503   the reducer took too long
 ├── StorageFull               507
 ├── StorageUnavailable        503
 └── AccessUnknown             503   a hook of the embedding application failed
@@ -29,7 +32,7 @@ ProtocolError
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
 from durafold.wire import names
@@ -47,10 +50,12 @@ class ProtocolError(Exception):
         section: the section of PROTOCOL that says so.
         code: the condition's name, `stream_is_closed` for `StreamIsClosed`; counted in metrics.
         headers: headers the answer must carry beside the usual ones.
+        document: what a JSON body says instead of the message; None for a line of text.
     """
 
     status: ClassVar[int] = 400
     section: ClassVar[str] = "5"
+    document: Mapping[str, object] | None = None
 
     code: ClassVar[str] = "protocol_error"
 
@@ -242,6 +247,43 @@ class PathTooLong(ProtocolError):
     """The path exceeds the limit."""
 
     status = 414
+
+
+class ActionRefused(ProtocolError):
+    """The reducer that the stream is bound to refuses the append (an extension); nothing of it was stored.
+
+    Args:
+        document: what to answer: `error`, `reason`, and what else helps the sender.
+    """
+
+    status = 422
+    section = "11"
+
+    def __init__(self, document: Mapping[str, object]) -> None:
+        super().__init__(str(document["reason"]))
+        self.document = document
+
+    @property
+    def verdict(self) -> str:
+        """What became of the message that is to blame; the condition's name if it is none."""
+        return str((self.document or {}).get("verdict", self.code))
+
+
+class StateUnknown(ActionRefused):
+    """The stream is bound to a reducer, but its state cannot be known."""
+
+
+class ReducerBusy(ProtocolError):
+    """The reducer that the stream is bound to did not answer in time; nothing was stored."""
+
+    status = 503
+    section = "11"
+
+    def __init__(self, waited_s: float) -> None:
+        super().__init__(
+            f"The stream's reducer gave no answer within {waited_s:g} s, so nothing was done. Try again.",
+            (("Retry-After", "1"),),
+        )
 
 
 class StorageFull(ProtocolError):

@@ -247,6 +247,21 @@ def parse_list(query: Query) -> ListRequest:
     )
 
 
+def parse_state(query: Query, *, max_chars: int = MAX_PATH_CHARS) -> tuple[str, str | None]:
+    """Whose folded state is asked for (an extension): the stream's path, and the offset that it is to be at.
+
+    Raises:
+        InvalidRequest: a parameter is repeated or empty, or the path is none.
+        InvalidOffset: the offset cannot be one.
+        PathTooLong: see `parse_path`.
+    """
+    path = _single(query, names.STATE_PARAM, InvalidRequest)
+    at = _single(query, names.AT_PARAM, InvalidOffset)
+    if at is not None and not is_valid_token(at):
+        raise InvalidOffset(f"{names.AT_PARAM} is malformed; use an offset from {names.STREAM_NEXT_OFFSET}.")
+    return parse_path(path or "", max_chars=max_chars), at
+
+
 def parse_path(raw: str, *, max_chars: int = MAX_PATH_CHARS) -> str:
     """The canonical form of a stream's path below the root, percent-encoded as little as possible.
 

@@ -23,6 +23,7 @@ _TRUE: Final = b"true"
 _CLOSED: Final = (b"stream-closed", _TRUE)
 _UP_TO_DATE: Final = (b"stream-up-to-date", _TRUE)
 _NO_STORE: Final = (b"cache-control", caching.NO_STORE.encode())
+_JSON: Final = (b"content-type", names.JSON_CONTENT_TYPE.encode())
 _PLAIN_TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
 
 
@@ -183,15 +184,17 @@ def listed(listing: Listing) -> Reply:
     """The answer to GET of the stream root (an extension)."""
     streams = [_summary(stream, kept) for stream, kept in listing.streams]
     body = msgspec.json.encode({"streams": streams, "next": listing.next})
-    return Reply(200, [(b"content-type", names.JSON_CONTENT_TYPE.encode()), _NO_STORE], body)
+    return Reply(200, [_JSON, _NO_STORE], body)
 
 
 def refused(error: ProtocolError) -> Reply:
-    """An error: its status, the headers it names, and one line that says what to do."""
-    headers: HeaderList = [_PLAIN_TEXT, _NO_STORE]
+    """An error: its status, the headers it names, and one line or document that says what to do."""
+    headers: HeaderList = [_PLAIN_TEXT if error.document is None else _JSON, _NO_STORE]
     headers.extend(
         (name.lower().encode(), value.encode("latin-1", "replace")) for name, value in error.headers
     )
+    if error.document is not None:
+        return Reply(error.status, headers, msgspec.json.encode(error.document) + b"\n")
     return Reply(error.status, headers, f"{error.message}\n".encode())
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from durafold.state.reducer import replay
 from durafold.state.replica import Confirmed
-from durafold_server.inspector.folding import Folder, Keyframe, Keyframes
-from durafold_server.inspector.reducers import UnknownReducer, load_reducers
+from durafold_server.reducers.folding import Folder, Keyframe, Keyframes
+from durafold_server.reducers.registered import UnknownReducer, load_reducers
 from durafold_server.service import StreamService
 from durafold_server.store.memory import MemoryStore
 from support.server_requests import JSON, create_request

@@ -1,4 +1,4 @@
-"""Reducers that the operator names (`--reducers`), found and made ready to fold."""
+"""Reducers that the operator names (`--reducers`, `--bind`), found and made ready to fold."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from durafold.named import UNSAID, NamedReducer, UnknownReducer, named_reducer, reducers_in
-from durafold.state.models import Model, UnresolvedModel, model_of
+from durafold.state.models import PLAIN, Model, UnresolvedModel, model_of
 from durafold.state.reducer import (
     Step,
     action_step,
@@ -16,8 +16,9 @@ from durafold.state.reducer import (
     set_state_step,
     version_of,
 )
+from durafold.state.snapshot import fingerprint
 
-__all__ = ["Registered", "UnknownReducer", "load_reducers"]
+__all__ = ["Registered", "UnknownReducer", "load_reducers", "register", "register_for_streams"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Registered:
         step: the reducer, ready for a log.
         states: how its states travel as JSON.
         initial: the state before the first message, as the declaration or the reducer's annotation says it.
+        fingerprint: of all this, as the SDK makes it.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Registered:
     step: Step[Any]
     states: Model
     initial: Any
+    fingerprint: str
 
 
 def load_reducers(specs: Sequence[str]) -> Mapping[str, Registered]:
@@ -48,7 +51,7 @@ def load_reducers(specs: Sequence[str]) -> Mapping[str, Registered]:
     Raises:
         UnknownReducer: a module cannot be imported, has no such function, or no reducer at all.
     """
-    return {named.name: _register(named) for spec in specs for named in _named(spec)}
+    return {named.name: register(named) for spec in specs for named in _named(spec)}
 
 
 def _named(spec: str) -> Sequence[NamedReducer]:
@@ -60,17 +63,39 @@ def _named(spec: str) -> Sequence[NamedReducer]:
     return declared
 
 
-def _register(named: NamedReducer) -> Registered:
+def register(named: NamedReducer) -> Registered:
+    """A reducer made ready to fold; where nobody says what state to begin with, that is None.
+
+    Raises:
+        UnknownReducer: its types cannot be used.
+    """
     initial = None if named.initial is UNSAID else named.initial
     try:
         states = model_of(initial, named.state_type)
-        step = _step(named, states)
+        actions = PLAIN if named.reducer is set_state_reducer else actions_of(named.reducer, named.actions)
     except UnresolvedModel as exc:
         raise UnknownReducer(f"{named.name} cannot be used: {exc}") from exc
-    return Registered(named.name, version_of(named.reducer), step, states, initial)
+    step = set_state_step(states) if named.reducer is set_state_reducer else action_step(named.reducer, actions)
+    return Registered(
+        named.name,
+        version_of(named.reducer),
+        step,
+        states,
+        initial,
+        fingerprint(named.reducer, actions, states, initial),
+    )
 
 
-def _step(named: NamedReducer, states: Model) -> Step[Any]:
-    if named.reducer is set_state_reducer:
-        return set_state_step(states)
-    return action_step(named.reducer, actions_of(named.reducer, named.actions))
+def register_for_streams(named: NamedReducer) -> Registered:
+    """A reducer that streams are bound to: unlike for looking at a state, its beginning must be known.
+
+    Raises:
+        UnknownReducer: its types cannot be used, or nobody says what state to begin with.
+    """
+    is_untyped = named.initial is None and named.state_type is None
+    if named.initial is UNSAID or (is_untyped and named.reducer is not set_state_reducer):
+        raise UnknownReducer(
+            f"nobody says what state {named.name} begins with: bind an atom, which does, or annotate the "
+            "reducer's first parameter with a type that can be made without arguments"
+        )
+    return register(named)

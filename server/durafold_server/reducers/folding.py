@@ -22,12 +22,12 @@ from durafold.state.outcomes import Outcome
 from durafold.state.reducer import fold
 from durafold.state.replica import Batch, Confirmed, fold_batch
 from durafold.wire.envelope import Envelope, from_message
-from durafold_server.inspector.reducers import Registered
 from durafold_server.protocol.errors import InvalidOffset, InvalidRequest
 from durafold_server.protocol.json_mode import page_body
 from durafold_server.protocol.model import Mode, StreamState
 from durafold_server.protocol.requests import ReadRequest
 from durafold_server.protocol.responses import PageView
+from durafold_server.reducers.registered import Registered
 from durafold_server.service import StreamService, locate
 
 KEYFRAME_INTERVAL: Final = 256

@@ -1,0 +1,99 @@
+"""A reducer that takes its time, or never comes back: it costs its own stream, and nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from durafold_server.protocol.errors import ReducerBusy
+from support.bound import Shop, receive, take
+from support.stock import HANGING, Stock
+from support.waiting import eventually
+
+pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("hanging")]
+
+WAIT = {"type": "wait"}
+
+
+@pytest.fixture
+async def shop(tmp_path: Path, anyio_backend: str) -> AsyncIterator[Shop]:
+    """A shop whose reducer hangs when it is told to, until the test lets it go on."""
+    HANGING.clear()
+    shop = Shop("memory", tmp_path)
+    await shop.open(reducer_timeout_s=0.05)
+    yield shop
+    HANGING.set()
+    await shop.aclose()
+
+
+async def test_an_append_that_waits_too_long_is_answered_and_not_stored(shop: Shop) -> None:
+    await shop.create("stock/a", receive(1))
+
+    with pytest.raises(ReducerBusy):
+        await shop.append("stock/a", WAIT)
+
+    HANGING.set()
+    await eventually(lambda: shop.gate.is_idle)
+    assert await shop.log("stock/a") == [receive(1)]
+    assert shop.gate.counts.timeouts == 1
+
+
+async def test_those_who_wait_behind_it_are_answered_too(shop: Shop) -> None:
+    await shop.create("stock/a", receive(1))
+    stuck = asyncio.ensure_future(shop.append("stock/a", WAIT))
+    await asyncio.sleep(0)
+
+    with pytest.raises(ReducerBusy):
+        await shop.append("stock/a", take(1))
+    with pytest.raises(ReducerBusy):
+        await stuck
+
+
+async def test_what_came_with_it_is_judged_without_it_afterwards(shop: Shop) -> None:
+    await shop.create("stock/a", receive(1))
+    with pytest.raises(ReducerBusy):
+        await shop.append("stock/a", WAIT)
+
+    HANGING.set()
+    await eventually(lambda: shop.gate.is_idle)
+    await shop.append("stock/a", take(1))
+
+    assert await shop.log("stock/a") == [receive(1), take(1)]
+
+
+async def test_other_streams_go_on(shop: Shop) -> None:
+    await shop.create("stock/a", receive(1))
+    await shop.create("stock/b", receive(1))
+    with pytest.raises(ReducerBusy):
+        await shop.append("stock/a", WAIT)
+
+    assert await shop.is_accepted("stock/b", take(1))
+
+
+async def test_the_state_before_it_can_be_had_meanwhile(shop: Shop) -> None:
+    await shop.create("stock/a")
+    await shop.append("stock/a", receive(1))
+    with pytest.raises(ReducerBusy):
+        await shop.append("stock/a", WAIT)
+
+    assert await shop.state("stock/a") == Stock(count=1)
+
+
+async def test_a_first_message_that_waits_too_long_creates_nothing(shop: Shop) -> None:
+    with pytest.raises(ReducerBusy):
+        await shop.create("stock/a", WAIT)
+
+    assert await shop.service.store.load("stock/a") is None
+
+
+async def test_closing_does_not_wait_for_a_reducer_that_hangs(shop: Shop) -> None:
+    await shop.create("stock/a", receive(1))
+    with pytest.raises(ReducerBusy):
+        await shop.append("stock/a", WAIT)
+
+    await shop.aclose()
+
+    assert not HANGING.is_set()

@@ -1,0 +1,3 @@
+"""A module whose bindings are none."""
+
+durafold_bindings = ["stock"]
