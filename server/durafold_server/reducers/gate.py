@@ -161,12 +161,16 @@ class ReducerGate:
                 self.counts.accepted += judged.messages
             return created
 
+    async def settled(self) -> None:
+        """Wait until what was kept of deleted streams is dropped."""
+        if self._forgetting:
+            await asyncio.wait(self._forgetting)
+
     async def aclose(self) -> None:
         """See what is under way through, and judge nothing more."""
         for lane in self._lanes.values():
             await lane.aclose()
-        if self._forgetting:
-            await asyncio.wait(self._forgetting)
+        await self.settled()
         self._workers.close()
 
     def _lane(self, path: str) -> Lane:

@@ -446,7 +446,9 @@ class SqliteStore:
         """On a reading thread."""
         with self._reader() as connection, schema.translated(self._file):
             rows: list[tuple[Any, ...]] = connection.execute(
-                "SELECT key, value, checksum FROM record WHERE substr(key, 1, ?) = ?", (len(prefix), prefix)
+                "SELECT key, value, checksum FROM record "
+                "WHERE key >= ? AND key < ? AND substr(key, 1, ?) = ?",
+                (prefix, f"{prefix}\U0010ffff", len(prefix), prefix),
             ).fetchall()
         return {key: records.check_record(key, value, checksum) for key, value, checksum in rows}
 

@@ -1,0 +1,212 @@
+"""States that are kept: a restart folds what came since, and a stream that is trimmed does not lose its state."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durafold_server.protocol.errors import NotRetained, StateUnknown
+from durafold_server.reducers.checkpoints import Checkpoints, Folded
+from durafold_server.reducers.hydration import Hydration, StateRequest
+from support.bound import Shop, receive, take
+from support.server_stores import KINDS
+from support.stock import Stock
+from support.waiting import eventually
+
+pytestmark = pytest.mark.anyio
+
+BULK = [{**receive(40), "note": "x" * 1000}] * 300
+"""12,000 pieces in a bit more data than what is folded before a state is kept."""
+
+RETENTION = {"stream_retention_bytes": "1000"}
+
+
+@pytest.fixture(params=KINDS)
+async def shop(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str) -> AsyncIterator[Shop]:
+    shop = Shop(request.param, tmp_path / "data")
+    await shop.open()
+    yield shop
+    await shop.aclose()
+
+
+async def kept(shop: Shop, path: str) -> Folded | None:
+    """The state that is kept of a stream."""
+    stream = await shop.service.head(path)
+    return await Checkpoints(shop.service.store).newest(stream, shop.gate.reducer_of(path))
+
+
+async def is_kept(shop: Shop, path: str) -> None:
+    """Wait until a state is kept."""
+    await eventually(lambda: shop.gate.is_idle)
+    assert await kept(shop, path) is not None
+
+
+async def trimmed(shop: Shop, path: str, **headers: str) -> None:
+    """A stream that begins after most of its messages."""
+    await shop.create(path, **(headers or RETENTION))
+    await shop.append(path, *BULK)
+    await shop.append(path, take(100))
+    await shop.append(path, *[receive(1)] * 50)
+    await shop.service.reap()
+
+
+async def test_a_short_stream_is_simply_folded_again(shop: Shop) -> None:
+    await shop.create("stock/a")
+    await shop.append("stock/a", receive(1))
+
+    assert await kept(shop, "stock/a") is None
+
+
+async def test_after_a_restart_only_what_came_since_is_folded(shop: Shop) -> None:
+    await shop.create("stock/a")
+    await shop.append("stock/a", *BULK)
+    await is_kept(shop, "stock/a")
+    await shop.append("stock/a", take(5))
+
+    await shop.open()
+
+    assert await shop.state("stock/a") == Stock(count=11_995, taken=5)
+    assert shop.gate.counts.folded_bytes == len('{"type": "take", "count": 5},')
+
+
+async def test_a_second_copy_is_known_after_a_restart(shop: Shop) -> None:
+    action = {"type": "action", "payload": take(1), "meta": {"id": "k3f9:1", "v": 1}}
+    await shop.create("stock/a")
+    await shop.append("stock/a", *BULK, action)
+    await is_kept(shop, "stock/a")
+    await shop.open()
+
+    await shop.append("stock/a", action)
+
+    assert await shop.state("stock/a") == Stock(count=11_999, taken=1)
+
+
+async def test_another_version_of_the_reducer_folds_from_the_start(shop: Shop) -> None:
+    await shop.create("stock/a")
+    await shop.append("stock/a", *BULK)
+    await is_kept(shop, "stock/a")
+
+    await shop.open("stock/*=support.stock:stock_2")
+
+    assert await kept(shop, "stock/a") is None
+    assert await shop.state("stock/a") == Stock(count=12_000)
+
+
+async def test_nothing_is_kept_past_what_could_not_be_folded(shop: Shop) -> None:
+    await shop.open("elsewhere/*=support.stock:stock")
+    await shop.create("stock/a", {"type": "break"})
+    await shop.open()
+
+    await shop.append("stock/a", *BULK)
+    await eventually(lambda: shop.gate.is_idle)
+
+    assert await kept(shop, "stock/a") is None
+
+
+async def test_the_state_of_a_deleted_stream_is_dropped(shop: Shop) -> None:
+    await shop.create("stock/a")
+    await shop.append("stock/a", *BULK)
+    await is_kept(shop, "stock/a")
+
+    await shop.service.delete("stock/a")
+    await shop.gate.settled()
+
+    assert await shop.service.store.records("state/") == {}
+
+
+async def test_what_is_kept_of_another_stream_of_this_path_is_of_no_use(shop: Shop) -> None:
+    await shop.create("stock/a")
+    await shop.append("stock/a", *BULK)
+    await is_kept(shop, "stock/a")
+    records = await shop.service.store.records("state/")
+    await shop.service.delete("stock/a")
+    await shop.gate.settled()
+    await shop.create("stock/a", receive(1))
+
+    await shop.service.store.put_record("state/stock/a\n", records["state/stock/a\n"])
+    await shop.open()
+
+    assert await shop.state("stock/a") == Stock(count=1)
+
+
+@pytest.mark.parametrize("record", [b"", b"[]", b'{"stream":1,"at":1,"snapshot":{}}'])
+async def test_a_record_that_says_nothing_is_passed_over(shop: Shop, record: bytes) -> None:
+    await shop.create("stock/a", receive(3))
+
+    await shop.service.store.put_record("state/stock/a\n", record)
+
+    assert await shop.state("stock/a") == Stock(count=3)
+
+
+async def test_a_trimmed_stream_keeps_its_state(shop: Shop) -> None:
+    await trimmed(shop, "stock/a")
+
+    assert (await shop.service.head("stock/a")).start > 0
+    assert await shop.state("stock/a") == Stock(count=11_950, taken=100)
+    assert not await shop.is_accepted("stock/a", take(11_951))
+    assert await shop.is_accepted("stock/a", take(11_950))
+
+
+async def test_a_trimmed_stream_has_its_state_after_a_restart(shop: Shop) -> None:
+    await trimmed(shop, "stock/a")
+    await shop.append("stock/a", take(11_000))
+
+    await shop.open()
+
+    assert await shop.state("stock/a") == Stock(count=950, taken=11_100)
+
+
+async def test_a_stream_is_not_trimmed_where_its_state_cannot_be_kept(shop: Shop) -> None:
+    await shop.open("elsewhere/*=support.stock:stock")
+    await shop.create("stock/a", {"type": "break"}, **RETENTION)
+    await shop.open()
+    await shop.append("stock/a", *BULK)
+    await shop.append("stock/a", *[receive(1)] * 50)
+
+    await shop.service.reap()
+
+    assert (await shop.service.head("stock/a")).start == 0
+    assert await shop.state("stock/a") == Stock(count=12_050)
+
+
+async def test_nobody_guesses_the_state_of_a_stream_that_was_trimmed_before(shop: Shop) -> None:
+    await shop.open("elsewhere/*=support.stock:stock")
+    await trimmed(shop, "stock/a")
+    await shop.open()
+
+    with pytest.raises(StateUnknown, match="cannot be folded"):
+        await shop.append("stock/a", receive(1))
+    with pytest.raises(StateUnknown):
+        await shop.state("stock/a")
+
+
+async def test_a_fork_of_a_trimmed_stream_begins_with_the_state_that_is_kept(shop: Shop) -> None:
+    await trimmed(shop, "stock/a")
+
+    await shop.create("stock/b", take(50), stream_forked_from="/v1/stream/stock/a")
+
+    assert await shop.state("stock/b") == Stock(count=11_900, taken=150)
+
+
+async def at(shop: Shop, path: str, offset: str) -> Any:
+    """The answer to a request for the state at an offset."""
+    return await Hydration(shop.service, shop.gate).answer(StateRequest(path, offset))
+
+
+async def test_of_a_trimmed_stream_states_can_be_had_from_the_kept_one_on(shop: Shop) -> None:
+    await trimmed(shop, "stock/a")
+    state = await kept(shop, "stock/a")
+    assert state is not None
+    await shop.append("stock/a", receive(1))
+    offset = (await shop.append("stock/a", receive(1))).stream
+    await shop.append("stock/a", receive(1))
+    stream = await shop.service.head("stock/a")
+
+    reply = await at(shop, "stock/a", offset.offset(offset.tail))
+
+    assert b'"count":11952' in reply.body
+    with pytest.raises(NotRetained):
+        await at(shop, "stock/a", stream.offset(stream.start))
