@@ -1,4 +1,4 @@
-"""States that are kept: a restart folds what came since, and a stream that is trimmed does not lose its state."""
+"""States that are kept: a restart folds what came since, and trimming a stream loses no state."""
 
 from __future__ import annotations
 
