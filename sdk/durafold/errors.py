@@ -260,9 +260,32 @@ class PayloadTooLarge(ServerRefused):
 
 
 class Unprocessable(ServerRefused):
-    """422: the reducer bound to the stream refuses the action (durafold extension)."""
+    """422: the reducer bound to the stream refuses the action (durafold extension).
+
+    Attributes:
+        reason: why, in its own words; None if another server says no more than the status.
+        verdict: `rejected` by its guard or itself, `poison` if it cannot handle the action, `unknown` if it
+            knows no such actions; None as for the reason, or if the state to judge by is not known.
+        message_index: which message of the append it is about, from 0.
+    """
 
     code = "unprocessable"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 422,
+        reason: str | None = None,
+        verdict: str | None = None,
+        message_index: int | None = None,
+        stream: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, status=status, stream=stream, hint=hint)
+        self.reason = reason
+        self.verdict = verdict
+        self.message_index = message_index
 
 
 class _TryLater(ServerRefused):
@@ -347,7 +370,7 @@ class StateError(DurafoldError):
 
 
 class ActionRejected(StateError):
-    """The reducer raised `Reject` when the action was folded at its place in the log."""
+    """The reducer raised `Reject` when the action was folded at its place in the log, or on the server."""
 
     code = "rejected"
 

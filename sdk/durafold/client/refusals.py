@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from durafold.client.exchange import Reply, Request, public_url
 from durafold.client.replies import optional_next_offset
@@ -92,7 +93,6 @@ _PLAIN: Final[Mapping[int, tuple[type[ServerRefused], str, str | None]]] = {
     404: (StreamNotFound, "There is no such stream", None),
     405: (ServerRefused, "The stream does not support this operation", None),
     413: (PayloadTooLarge, "The data is larger than the server accepts", "Append it in smaller parts"),
-    422: (Unprocessable, "The stream's reducer refuses the action", None),
     501: (ServerRefused, "The stream does not support this operation", None),
 }
 
@@ -186,6 +186,36 @@ def _request_timeout(refusal: _Refusal) -> TransportTimeout:
     )
 
 
+def _unprocessable(refusal: _Refusal) -> Unprocessable:
+    what, document = "The stream's reducer refuses the action", _document(refusal.reply)
+    reason, index = _text(document, "reason"), document.get("message")
+    return Unprocessable(
+        refusal.message(what) if reason is None else f"{what}: {reason}",
+        status=refusal.reply.status,
+        reason=reason,
+        verdict=_text(document, "verdict"),
+        message_index=index if type(index) is int else None,
+        stream=refusal.stream,
+        hint=_text(document, "hint"),
+    )
+
+
+def _document(reply: Reply) -> dict[str, Any]:
+    """What a body in JSON says; nothing if it is none."""
+    if not names.is_json(reply.header("Content-Type") or ""):
+        return {}
+    try:
+        document = json.loads(reply.body)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _text(document: dict[str, Any], name: str) -> str | None:
+    value = document.get(name)
+    return value if isinstance(value, str) else None
+
+
 def _too_many_requests(refusal: _Refusal) -> TooManyRequests:
     return TooManyRequests(
         refusal.message("The server wants fewer requests"),
@@ -224,6 +254,7 @@ _SPECIAL: Final[Mapping[int, Callable[[_Refusal], DurafoldError]]] = {
     408: _request_timeout,
     409: _conflict,
     410: _gone,
+    422: _unprocessable,
     429: _too_many_requests,
 }
 

@@ -28,11 +28,12 @@ class Dispatch(Generic[S]):
         await counter.increment().sent         # durable on the server is enough
 
     Awaiting raises:
-        ActionRejected: the reducer refused it, or could not handle it, at its place in the log.
+        ActionRejected: the reducer refused it, or could not handle it: at its place in the log, or before, if
+            the server lets it judge actions (`__cause__` is an `Unprocessable` then).
         ConflictError: a functional update lost every round it was given.
         InvalidAction: the function of a functional update returned something without JSON form.
         ServerRefused: the server did not take it: `Unauthorized`, `Forbidden`, `PayloadTooLarge`,
-            `Unprocessable`, `StreamClosed` ...
+            `StreamClosed` ...
         ActionLost: the stream was deleted, and the provider closed before the action could be sent again.
         ProviderClosed: the provider was closed first.
         Exception: whatever the function of a functional update raised.

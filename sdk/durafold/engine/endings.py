@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from durafold.errors import ActionRejected, ProviderClosed, StateError
+from durafold.errors import ActionRejected, ProviderClosed, StateError, Unprocessable
 from durafold.state.outcomes import Outcome, Reject
 from durafold.state.replica import Fault
 
-__all__ = ["gone", "halted", "innermost", "rejected"]
+__all__ = ["gone", "halted", "innermost", "refused", "rejected"]
 
 
 def rejected(key: str, outcome: Outcome) -> ActionRejected:
     """The reducer refused an own action at its place in the log, or could not handle it."""
     error = outcome.error
     reason = error.reason if isinstance(error, Reject) else f"it could not be folded: {error!r}"
+    return _because(key, reason, error)
+
+
+def refused(key: str, error: Exception) -> Exception:
+    """The server has not taken an own action; if its reducer said so, that is as if a replica had folded it."""
+    if not isinstance(error, Unprocessable) or error.reason is None:
+        return error
+    is_reject = error.verdict == "rejected"
+    return _because(key, error.reason if is_reject else f"it could not be folded: {error.reason}", error)
+
+
+def _because(key: str, reason: str, cause: Exception | None) -> ActionRejected:
     refusal = ActionRejected(reason, stream=key)
-    refusal.__cause__ = error
+    refusal.__cause__ = cause
     return refusal
 
 

@@ -288,7 +288,7 @@ class OwnActions(Generic[S]):
         self._shown.replica = transitions.reject(self._shown.replica, {write.ticket for write, _ in refused})
         for write, error in refused:
             self.undo.forget(write.ticket)
-            fail(write.dispatch, error)
+            fail(write.dispatch, endings.refused(self.definition.key, error))
             # The error's traceback leads to the write: without this, a dispatch that nobody holds would live
             # on, and not report its failure, until the garbage collector finds the circle.
             del write.dispatch

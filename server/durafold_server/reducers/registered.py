@@ -75,15 +75,10 @@ def register(named: NamedReducer) -> Registered:
         actions = PLAIN if named.reducer is set_state_reducer else actions_of(named.reducer, named.actions)
     except UnresolvedModel as exc:
         raise UnknownReducer(f"{named.name} cannot be used: {exc}") from exc
-    step = set_state_step(states) if named.reducer is set_state_reducer else action_step(named.reducer, actions)
-    return Registered(
-        named.name,
-        version_of(named.reducer),
-        step,
-        states,
-        initial,
-        fingerprint(named.reducer, actions, states, initial),
-    )
+    is_value = named.reducer is set_state_reducer
+    step = set_state_step(states) if is_value else action_step(named.reducer, actions)
+    mark = fingerprint(named.reducer, actions, states, initial)
+    return Registered(named.name, version_of(named.reducer), step, states, initial, mark)
 
 
 def register_for_streams(named: NamedReducer) -> Registered:

@@ -102,6 +102,36 @@ def test_a_403_with_an_epoch_is_a_fence() -> None:
     assert error.current_epoch == 7
 
 
+def refused_by_reducer(body: bytes, content_type: str = "application/json") -> Unprocessable:
+    error = error_of(Request("POST", URL, {}), reply(422, body, Content_Type=content_type))
+    assert isinstance(error, Unprocessable)
+    return error
+
+
+def test_a_422_of_a_reducer_says_why_and_what_to_do() -> None:
+    error = refused_by_reducer(
+        b'{"error":"action_refused","reason":"only 3 left","verdict":"rejected","message":2,"hint":"Less"}'
+    )
+
+    assert (error.reason, error.verdict, error.message_index) == ("only 3 left", "rejected", 2)
+    assert error.hint == "Less"
+    assert "refuses the action: only 3 left" in str(error)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"reason":5,"verdict":[],"message":"1","hint":{}}'])
+def test_a_422_that_says_nothing_has_no_reason(body: bytes) -> None:
+    error = refused_by_reducer(body)
+
+    assert (error.reason, error.verdict, error.message_index, error.hint) == (None, None, None, None)
+
+
+def test_a_422_in_plain_text_is_quoted() -> None:
+    error = refused_by_reducer(b"no, thanks", "text/plain")
+
+    assert error.reason is None
+    assert "no, thanks" in str(error)
+
+
 def test_a_410_may_name_where_reading_can_go_on() -> None:
     trimmed, deleted = refusal(410, Stream_Earliest_Offset="0042"), refusal(410)
 
