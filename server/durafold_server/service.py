@@ -189,7 +189,7 @@ class StreamService:
             InvalidOffset: the offset was never handed out for this stream.
             StoreFailure: the data cannot be read.
         """
-        stream = await self._visit(request.path)
+        stream = await self.visit(request.path)
         position = locate(stream, request.offset)
         if is_now(request.offset):
             return PageView(stream, position, position, b"", follows_now=True)
@@ -206,7 +206,7 @@ class StreamService:
             ProtocolError, StoreFailure: as `read`; NotFound too when the stream ends during the wait.
         """
         deadline = time.monotonic() + self.settings.long_poll_timeout_s
-        stream = await self._visit(request.path)
+        stream = await self.visit(request.path)
         position = locate(stream, request.offset)
         while True:
             with self._waiters.registered(stream.id) as signal:
@@ -226,7 +226,7 @@ class StreamService:
         Raises:
             ProtocolError, StoreFailure: as `read`.
         """
-        stream = await self._visit(request.path)
+        stream = await self.visit(request.path)
         position = locate(stream, request.offset)
         if stream.mode is Mode.JSON and position not in (stream.start, stream.tail):
             await self.view(stream, position)  # refuses a position inside a message while a status can say so
@@ -343,8 +343,12 @@ class StreamService:
             raise NotFound("The stream was deleted.")
         return decide.living(now, self._clock())
 
-    async def _visit(self, path: str) -> StreamState:
-        """The stream for a reader, which renews its TTL (PROTOCOL §5.1)."""
+    async def visit(self, path: str) -> StreamState:
+        """The stream for a reader, which renews its TTL (PROTOCOL §5.1).
+
+        Raises:
+            NotFound, Gone, StoreFailure: as `head`.
+        """
         stream = decide.living(await self.store.load(path), self._clock())
         await self._renew(stream)
         return stream

@@ -330,9 +330,11 @@ class Handler:
         await self.service()
         if self._hydration is None:
             raise NotFound("This server binds no reducers; start it with --bind PATTERN=module:name.")
-        return await self._hydration.answer(
-            StateRequest(path, at, headers.get("if-none-match"), private=self._guard is not None)
+        is_get = exchange.method == "GET"
+        request = StateRequest(
+            path, at, headers.get("if-none-match"), private=self._guard is not None, renews=is_get
         )
+        return await self._hydration.answer(request)
 
     async def _control_reply(self, exchange: Exchange, root: str, below: str) -> Reply:
         """PROTOCOL §6: the reserved paths come before all streams."""

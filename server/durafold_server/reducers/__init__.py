@@ -3,6 +3,7 @@
 - `registered`: the reducers that the operator named, found and made ready
 - `bindings`: which streams are bound to which of them
 - `judging`: whether messages may be appended, given the state before them: a pure function
+- `folds`: a stream's data folded and judged, in threads
 - `lanes`: one stream bound to a reducer: its folded state, and its appends one after the other
 - `workers`: threads to run the operator's code in
 - `checkpoints`: folded states that outlive the process, and the data that led to them

@@ -22,8 +22,9 @@ from durafold_server.protocol.model import Decision, Mode, StreamState
 from durafold_server.protocol.requests import AppendRequest, CreateRequest, initial_payload
 from durafold_server.reducers.bindings import Bindings
 from durafold_server.reducers.checkpoints import Checkpoints, Folded
+from durafold_server.reducers.folds import Tools, fold_upto, judge_in_thread
 from durafold_server.reducers.judging import Judged
-from durafold_server.reducers.lanes import Lane, Tools, fold_upto, judge_in_thread, not_json
+from durafold_server.reducers.lanes import Lane, not_json
 from durafold_server.reducers.registered import Registered
 from durafold_server.reducers.workers import Workers
 from durafold_server.service import StreamService

@@ -42,12 +42,14 @@ class StateRequest:
         at: offset that the state is to belong to; None for the newest.
         if_none_match: that header.
         private: shared caches must not keep the answer.
+        renews: it counts as a read of the stream, which renews a TTL.
     """
 
     path: str
     at: str | None = None
     if_none_match: str | None = None
     private: bool = False
+    renews: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class Hydration:
             StoreFailure: the stream cannot be read.
         """
         reducer = self._gate.reducer_of(request.path)
+        if request.renews:
+            await self._service.visit(request.path)
         stream, newest = await self._gate.state(request.path)
         position = newest.at if request.at is None else locate(stream, request.at)
         if position == newest.at:

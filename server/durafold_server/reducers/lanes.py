@@ -20,14 +20,12 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from durafold.state.replica import Batch, Confirmed, fold_batch
+from durafold.state.replica import Confirmed
 from durafold.wire import names
 from durafold_server.attempts import Outdated
-from durafold_server.metrics import ReducerCounts
 from durafold_server.protocol import decide
 from durafold_server.protocol.decide import Appended
 from durafold_server.protocol.errors import (
@@ -35,47 +33,23 @@ from durafold_server.protocol.errors import (
     NotFound,
     ProtocolError,
     ReducerBusy,
-    StateUnknown,
     StorageUnavailable,
 )
 from durafold_server.protocol.model import Decision, Mode, Payload, StreamState
 from durafold_server.protocol.requests import AppendRequest
-from durafold_server.reducers.checkpoints import Checkpoints, Folded
-from durafold_server.reducers.judging import Judged, envelopes_of, judge
+from durafold_server.reducers.checkpoints import Folded
+from durafold_server.reducers.folds import Tools, fold_upto, judge_all
+from durafold_server.reducers.judging import Judged
 from durafold_server.reducers.registered import Registered
-from durafold_server.reducers.workers import Workers
-from durafold_server.service import StreamService
 from durafold_server.store.base import StoreFailure
 
-__all__ = ["Lane", "Tools", "fold_upto", "judge_in_thread"]
+__all__ = ["Lane", "not_json"]
 
 _AT_ONCE: Final = 256
-_AT_ONCE_S: Final = 0.05
-"""Longer than this, those that were judged do not wait for the others that came with them."""
-
 _KEPT_EVERY_BYTES: Final = 256 * 1024
 _KEPT_EVERY_SIZES: Final = 4
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What all lanes of a server share.
-
-    Attributes:
-        service: the streams.
-        workers: threads to run reducers in.
-        checkpoints: folded states that were kept.
-        counts: what is judged and folded.
-        timeout_s: how long an append waits to be judged.
-    """
-
-    service: StreamService
-    workers: Workers
-    checkpoints: Checkpoints
-    counts: ReducerCounts
-    timeout_s: float
 
 
 class _Job:
@@ -131,12 +105,14 @@ class Lane:
         self._ahead: Folded | None = None
         self._kept: tuple[int, int] | None = None  # id and position of the state that was kept last
         self._tried_at = 0
+        self._keepers = 0
+        self._one_keeps = asyncio.Lock()
         self._keeping: asyncio.Task[None] | None = None
 
     @property
     def is_idle(self) -> bool:
         """Whether nobody waits for anything."""
-        return self._working is None and self._keeping is None and not self._in_flight
+        return self._working is self._keeping is None and not (self._in_flight or self._keepers)
 
     @property
     def size(self) -> int:
@@ -196,13 +172,12 @@ class Lane:
 
     async def aclose(self) -> None:
         """Judge nothing more, and see what is under way through."""
-        if self._working is not None:
-            self._working.cancel()
-        for job in self._waiting:
-            job.fail(StorageUnavailable("The server is closing; nothing was stored."))
-        tasks = [task for task in (self._working, self._keeping, *self._sent) if task is not None]
-        if tasks:
-            await asyncio.wait(tasks)
+        begun = [task for task in (self._working, self._keeping) if task is not None]
+        for task in begun:
+            task.cancel()  # a reducer that hangs has its thread to itself
+        self._fail(self._waiting, _closing())
+        if begun or self._sent:
+            await asyncio.wait([*begun, *self._sent])
 
     # ---- judging ----
 
@@ -214,12 +189,19 @@ class Lane:
                 jobs = self._take()
                 try:
                     await self._carry_out(jobs)
-                except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
-                    for job in jobs:
-                        if not job.is_submitted:
-                            job.fail(error)
+                except BaseException as error:
+                    self._fail(jobs, error)
+                    if not isinstance(error, Exception):
+                        raise  # the server is closing
         finally:
             self._working = None
+
+    def _fail(self, jobs: Iterable[_Job], error: BaseException) -> None:
+        """Whatever it is, those who wait must hear of it."""
+        told = error if isinstance(error, Exception) else _closing()
+        for job in jobs:
+            if not job.is_submitted:
+                job.fail(told)
 
     def _take(self) -> list[_Job]:
         jobs = [self._waiting.popleft() for _ in range(min(_AT_ONCE, len(self._waiting)))]
@@ -284,7 +266,7 @@ class Lane:
             return []
         began_s = time.perf_counter()
         stored = [job.stored for job in jobs]
-        judged = await self._tools.workers.run(partial(_judge_all, self._reducer, stream, before, stored))
+        judged = await self._tools.workers.run(partial(judge_all, self._reducer, stream, before, stored))
         self._tools.counts.judge_seconds.observe(time.perf_counter() - began_s)
         return judged
 
@@ -312,24 +294,34 @@ class Lane:
         Raises:
             ProtocolError, StoreFailure: as `state`.
         """
-        if self._kept is None:
-            # That of a fork's source would do for now, but it moves on with its stream.
-            kept = await self._tools.checkpoints.own(stream, self._reducer)
-            self._kept = (stream.id, kept.at) if kept is not None else None
-        if self._kept is not None and self._kept[0] == stream.id and self._kept[1] >= position:
-            return True
-        _, folded = await self.state()
-        return await self._keep(folded)
+        self._keepers += 1
+        try:
+            if self._kept is None:
+                # That of a fork's source would do for now, but it moves on with its stream.
+                kept = await self._tools.checkpoints.own(stream, self._reducer)
+                self._kept = (stream.id, kept.at) if kept is not None else None
+            if self._is_kept(stream.id, position):
+                return True
+            _, folded = await self.state()
+            return await self._keep(folded)
+        finally:
+            self._keepers -= 1
+
+    def _is_kept(self, stream_id: int, position: int) -> bool:
+        return self._kept is not None and self._kept[0] == stream_id and self._kept[1] >= position
 
     async def _keep(self, folded: Folded) -> bool:
         checkpoints = self._tools.checkpoints
-        record = await self._tools.workers.run(partial(checkpoints.record, self._reducer, folded))
-        self._tried_at = folded.at
-        if record is None:
-            return False
-        await checkpoints.put(self._path, record)
-        self._kept = folded.stream_id, folded.at
-        return True
+        async with self._one_keeps:  # or an older state could replace one that data were trimmed for
+            if self._is_kept(folded.stream_id, folded.at):
+                return True
+            record = await self._tools.workers.run(partial(checkpoints.record, self._reducer, folded))
+            self._tried_at = folded.at
+            if record is None:
+                return False
+            await checkpoints.put(self._path, record)
+            self._kept = folded.stream_id, folded.at
+            return True
 
     def _keep_now_and_then(self, folded: Folded) -> None:
         """So that starting again costs no more than writing did, however long the stream is."""
@@ -409,6 +401,10 @@ def _verdict_for(before: Folded, judged: Judged) -> Callable[[StreamState | None
     return check
 
 
+def _closing() -> ProtocolError:
+    return StorageUnavailable("The server is closing; nothing was stored.")
+
+
 def not_json() -> ActionRefused:
     """A stream of this path must be JSON."""
     return ActionRefused(
@@ -418,93 +414,3 @@ def not_json() -> ActionRefused:
             "hint": "Nothing was stored. Create the stream with Content-Type: application/json.",
         }
     )
-
-
-def state_unknown(stream: StreamState) -> StateUnknown:
-    """The beginning of a stream is gone, and no state that it led to was kept."""
-    return StateUnknown(
-        {
-            "error": StateUnknown.code,
-            "reason": f"the stream begins at {stream.offset(stream.start)}, so its state cannot be folded, "
-            "and the server has kept none for this version of the reducer",
-            "hint": "Nothing was stored. Bind a stream before it is trimmed, and let it keep its data "
-            "(Stream-Retention-Bytes: 0) when the reducer's version changes.",
-        }
-    )
-
-
-def _judge_all(
-    reducer: Registered, stream: StreamState, before: Folded, appends: Sequence[bytes]
-) -> list[tuple[Judged, Folded]]:
-    """Judge appends one after the other, as many as a short while allows, and one at least; in a thread."""
-    judged: list[tuple[Judged, Folded]] = []
-    deadline_s = time.monotonic() + _AT_ONCE_S
-    for stored in appends:
-        verdict, before = _judge_one(reducer, stream, before, stored)
-        judged.append((verdict, before))
-        if time.monotonic() > deadline_s:
-            break
-    return judged
-
-
-def _judge_one(
-    reducer: Registered, stream: StreamState, before: Folded, stored: bytes
-) -> tuple[Judged, Folded]:
-    if not stored:
-        return Judged(before.confirmed), before
-    end = before.at + len(stored)
-    verdict = judge(reducer, before.confirmed, stored, stream.offset(end))
-    if verdict.refusal is not None:
-        return verdict, before
-    return verdict, before.followed_by(verdict.confirmed, end)
-
-
-async def judge_in_thread(tools: Tools, reducer: Registered, before: Confirmed[Any], stored: bytes) -> Judged:
-    """`judge`, for what begins a stream.
-
-    Raises:
-        ReducerBusy: it took too long.
-    """
-    try:
-        async with asyncio.timeout(tools.timeout_s):
-            return await tools.workers.run(partial(judge, reducer, before, stored, before.offset))
-    except TimeoutError:
-        tools.counts.timeouts += 1
-        raise ReducerBusy(tools.timeout_s) from None
-
-
-async def fold_upto(
-    tools: Tools, reducer: Registered, stream: StreamState, begin: Folded | None, position: int
-) -> Folded:
-    """The fold of a stream up to a position, page by page, from a state before it.
-
-    Args:
-        tools: what lanes share.
-        reducer: to fold with.
-        stream: the stream.
-        begin: a fold of its beginning; None if there is none yet.
-        position: where to stop, between two messages.
-
-    Raises:
-        StateUnknown: there is none, and the stream's beginning is no longer kept.
-        ProtocolError, StoreFailure: as `StreamService.view`.
-    """
-    if begin is None:
-        if stream.start:
-            raise state_unknown(stream)
-        begin = Folded(stream.id, 0, Confirmed(reducer.initial, offset=stream.offset(0)))
-    folded = begin
-    while folded.at < position:
-        view = await tools.service.view(stream, folded.at)
-        data = view.data[: position - folded.at]
-        folded = await tools.workers.run(partial(_fold_page, reducer, stream, folded, data))
-        tools.counts.folded_bytes += len(data)
-    return folded
-
-
-def _fold_page(reducer: Registered, stream: StreamState, before: Folded, data: bytes) -> Folded:
-    """In a thread. What cannot be folded is passed over, as every replica does."""
-    end = before.at + len(data)
-    batch = Batch(envelopes_of(data), before.confirmed.offset, stream.offset(end))
-    confirmed = fold_batch(reducer.step, before.confirmed, batch).confirmed
-    return before.followed_by(confirmed, end)

@@ -12,8 +12,11 @@ import httpx
 import pytest
 
 from durafold_server import Server
+from durafold_server.config import ServiceSettings
+from durafold_server.http.app import DurableStreamsApp
 from durafold_server.store.memory import MemoryStore
 from support.server import ServerProcess
+from support.server_stores import ManualClock
 
 pytestmark = pytest.mark.anyio
 
@@ -180,6 +183,33 @@ async def test_the_last_state_says_that_the_stream_is_closed(shop: httpx.AsyncCl
     assert reply.headers["stream-closed"] == "true"
     assert reply.json()["closed"] is True
     assert reply.headers["etag"] != before.headers["etag"]
+
+
+async def test_to_ask_for_a_state_is_to_read_the_stream() -> None:
+    clock = ManualClock()
+    store = MemoryStore(clock)
+    app = DurableStreamsApp(
+        lambda: _given(store),
+        settings=ServiceSettings(bindings=("stock/*=support.stock:stock",)),
+        clock=clock,
+    )
+    async with (
+        app,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://host/v1/stream") as client,
+    ):
+        await client.put("/stock/a", headers={**JSON, "Stream-TTL": "10"})
+        clock.now_us += 8_000_000
+        renewed = await state(client, "stock/a")
+        clock.now_us += 8_000_000
+        asked = await client.head("/", params={"state": "stock/a"})
+        clock.now_us += 8_000_000
+        late = await state(client, "stock/a")
+
+    assert [renewed.status_code, asked.status_code, late.status_code] == [200, 200, 404]
+
+
+async def _given(store: MemoryStore) -> MemoryStore:
+    return store
 
 
 async def test_a_name_that_is_encoded_is_written_as_the_registry_writes_it(shop: httpx.AsyncClient) -> None:

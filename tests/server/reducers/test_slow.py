@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from durafold_server.protocol.errors import ReducerBusy
+from durafold_server.protocol.errors import ReducerBusy, StorageUnavailable
 from support.bound import Shop, receive, take
 from support.stock import HANGING, Stock
 from support.waiting import eventually
@@ -97,3 +97,15 @@ async def test_closing_does_not_wait_for_a_reducer_that_hangs(shop: Shop) -> Non
     await shop.aclose()
 
     assert not HANGING.is_set()
+
+
+async def test_who_waits_when_the_server_closes_is_told(shop: Shop) -> None:
+    await shop.open(reducer_timeout_s=60)
+    await shop.create("stock/a", receive(1))
+    stuck = asyncio.ensure_future(shop.append("stock/a", WAIT))
+    await eventually(lambda: not shop.gate.is_idle)
+
+    await shop.aclose()
+
+    with pytest.raises(StorageUnavailable):
+        await stuck
