@@ -17,7 +17,7 @@ def rejected(key: str, outcome: Outcome) -> ActionRejected:
 
 
 def refused(key: str, error: Exception) -> Exception:
-    """The server did not take an own action; if its reducer said so, that is as if a replica had folded it."""
+    """The server did not take an own action; if its reducer said so, it is as if a replica had folded it."""
     if not isinstance(error, Unprocessable) or error.reason is None:
         return error
     is_reject = error.verdict == "rejected"

@@ -1,7 +1,7 @@
 """Which streams are bound to which reducer.
 
 Bindings are written in the settings, `--bind 'stock/*=app.reducers:stock'`, or beside the reducers, in a
-module that `--reducers` names::
+module that `--reducers` names:
 
     durafold_bindings = {"stock/*": stock, "todos": todos_atom}
 
