@@ -68,6 +68,8 @@ def with_query(url: str, params: Mapping[str, str]) -> str:
 
     PROTOCOL §10.1: parameters are ordered by name, so that caches see one URL for one request.
     """
+    if not params and "?" not in url and "#" not in url:
+        return url
     parts = urlsplit(url)
     kept = [
         (name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name not in params

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Final, Protocol, Self, cast
 from urllib.parse import urlsplit
@@ -38,6 +39,12 @@ __all__ = ["HttpClient", "ServerEvent", "SharedTransport", "SseConnection", "Tra
 _FORMER_DEFAULT_PORT: Final = 8787
 _MAX_REFUSAL_BYTES: Final = 64 * 1024
 _MAX_IDLE_CONNECTIONS: Final = 100
+_DEFAULT_HEADERS: Final = (
+    ("Accept", "*/*"),
+    ("Accept-Encoding", "gzip"),
+    ("Connection", "keep-alive"),
+    ("User-Agent", f"python-httpx/{httpx.__version__}"),
+)
 
 
 class HttpClient(Protocol):
@@ -129,32 +136,49 @@ class Transport:
         await self.aclose()
 
     async def _send(self, request: Request, settings: ClientSettings, read_timeout_s: float | None) -> Any:
-        client = self._given or self._own_client(request.url)
-        # A plain tuple (connect, read, write, pool), since a client of httpx2 does not know httpx.Timeout.
-        timeout = (settings.connect_timeout_s, read_timeout_s, settings.request_timeout_s, None)
-        prepared = client.build_request(
+        timeouts = (settings.connect_timeout_s, read_timeout_s, settings.request_timeout_s, None)
+        if self._given is None:
+            client = self._own_client(request.url)
+            return await client.send(_prepared(client, request, timeouts), stream=True)
+        prepared = self._given.build_request(
             request.method,
             request.url,
             headers={"Accept-Encoding": "gzip", **request.headers},
             content=request.content or None,
-            timeout=timeout,
+            timeout=timeouts,  # a plain tuple, since a client of httpx2 does not know httpx.Timeout
         )
-        if self._given is None and request.content:
-            prepared.stream = _Body(request.content)
-        return await client.send(prepared, stream=True)
+        return await self._given.send(prepared, stream=True)
 
     def _own_client(self, url: str) -> httpx.AsyncClient:
-        parts = urlsplit(url)
-        secure, local = parts.scheme == "https", _is_loopback(parts.hostname or "")
-        client = self._own.get((secure, local))
+        kind = secure, local = _kind(url)
+        client = self._own.get(kind)
         if client is None:
             # Loading the certificate store takes 70 to 140 ms of CPU, so only https pays for it.
-            client = self._own[secure, local] = httpx.AsyncClient(
+            client = self._own[kind] = httpx.AsyncClient(
                 verify=secure,
                 trust_env=not local,
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=_MAX_IDLE_CONNECTIONS),
             )
         return client
+
+
+def _prepared(
+    client: httpx.AsyncClient, request: Request, timeouts: tuple[float | None, ...]
+) -> httpx.Request:
+    """What `client.build_request` makes, in a quarter of the time: that merges headers three times."""
+    given = {name.lower() for name in request.headers}
+    defaults = [(name, value) for name, value in _DEFAULT_HEADERS if name.lower() not in given]
+    prepared = httpx.Request(
+        request.method,
+        _parsed(request.url),
+        headers=[*defaults, *request.headers.items()],
+        cookies=client.cookies if len(client.cookies) else None,
+        content=request.content or None,
+        extensions={"timeout": dict(zip(("connect", "read", "write", "pool"), timeouts, strict=True))},
+    )
+    if request.content:
+        prepared.stream = _Body(request.content)
+    return prepared
 
 
 class SharedTransport(Transport):
@@ -337,6 +361,19 @@ def _is_event_stream(response: Any) -> bool:
         bool(response.status_code == httpx.codes.OK)
         and names.media_type(content_type) == names.SSE_CONTENT_TYPE
     )
+
+
+# Most requests of a stream go to one URL. Few are kept: those of live reads are all different.
+@lru_cache(maxsize=64)
+def _parsed(url: str) -> httpx.URL:
+    return httpx.URL(url)
+
+
+@lru_cache(maxsize=64)
+def _kind(url: str) -> tuple[bool, bool]:
+    """Whether an address is one of https, and whether it is of this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "https", _is_loopback(parts.hostname or "")
 
 
 def _is_loopback(host: str) -> bool:
