@@ -45,15 +45,17 @@ async def test_what_is_typed_and_toggled_here_shows_in_another_client(
 ) -> None:
     app = module.TodoApp(durable_server.url)
     async with app.run_test() as keys, Provider(durable_server.url) as party:
-        other = party.server_reducer(
-            module.todo_reducer, module.Todos(), "demo/todos", actions=module.TodoAction
-        )
+        other = party.server_reducer(module.todo_reducer, module.Todos(), "todos", actions=module.TodoAction)
         await keys.press(*"milk", "enter")
         await eventually(lambda: [todo.text for todo in other.value.todos] == ["milk"])
-        await other.dispatch(module.Add(text="bread"))
+        await other.dispatch(module.Add(id="bread", text="bread"))
         await eventually(lambda: shown(app, module) == [("milk", False), ("bread", False)])
 
         await keys.press("tab", "down", "space")
         await eventually(lambda: [todo.done for todo in other.value.todos] == [False, True])
+        await keys.press("alt+up")
+        await eventually(lambda: shown(app, module) == [("bread", True), ("milk", False)])
+        await keys.press("ctrl+z")
+        await eventually(lambda: [todo.text for todo in other.value.todos] == ["milk", "bread"])
         await keys.press("up", "delete")
         await eventually(lambda: [todo.text for todo in other.value.todos] == ["bread"])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from hypothesis import given
+from hypothesis.strategies import lists, permutations
 
 pytest.importorskip("reflex", reason="the Reflex examples need: pip install 'durafold[reflex]'")
 pytest.importorskip("websockets", reason="these tests speak Reflex's protocol with: pip install websockets")
@@ -34,7 +37,18 @@ def load_todos() -> Any:
 
 todos: Final = load_todos()
 
-ABC: Final = todos.Todos(todos=[todos.Todo(id=key, text=key.upper()) for key in "abc"])
+ABC: Final = todos.Todos(
+    todos=[todos.Todo(id=key, text=key.upper(), rank=f"0000000{place}") for place, key in enumerate("abc", 1)]
+)
+
+
+def ids(state: Any) -> str:
+    return "".join(todo.id for todo in state.todos)
+
+
+def move(state: Any, key: str, before: str | None) -> Any:
+    """The action of somebody who sees this list and puts a todo before another one."""
+    return todos.Move(id=key, rank=todos.rank_before(todos.without(state, key), before))
 
 
 @pytest.mark.parametrize(
@@ -43,8 +57,8 @@ ABC: Final = todos.Todos(todos=[todos.Todo(id=key, text=key.upper()) for key in 
         todos.Add(id="d", text="D"),
         todos.SetDone(id="b", done=True),
         todos.Rename(id="b", text="other"),
-        todos.Move(id="a", before=None),
-        todos.Move(id="c", before="a"),
+        move(ABC, "a", None),
+        move(ABC, "c", "a"),
         todos.Remove(id="a"),
         todos.Remove(id="c"),
     ],
@@ -61,11 +75,50 @@ def test_the_inverse_of_an_action_restores_the_list(action: Any) -> None:
 
 def test_undoing_a_removal_keeps_what_others_did_meanwhile() -> None:
     without_b = todos.todo_reducer(ABC, todos.Remove(id="b"))
-    and_c_first = todos.todo_reducer(without_b, todos.Move(id="c", before="a"))
+    and_c_first = todos.todo_reducer(without_b, move(without_b, "c", "a"))
 
     restored = todos.todo_reducer(and_c_first, todos.undoing(ABC, todos.Remove(id="b")))
 
-    assert [todo.id for todo in restored.todos] == ["b", "c", "a"]
+    assert ids(restored) == "cab"
+
+
+def test_a_todo_lands_where_it_was_put_though_its_neighbour_was_moved_away_at_the_same_time() -> None:
+    mine, theirs = move(ABC, "c", "b"), move(ABC, "b", "a")
+
+    either_way = [
+        todos.todo_reducer(todos.todo_reducer(ABC, first), second)
+        for first, second in ((mine, theirs), (theirs, mine))
+    ]
+
+    assert [ids(state) for state in either_way] == ["bac", "bac"]
+
+
+def test_two_todos_put_in_one_place_at_the_same_time_stand_beside_each_other() -> None:
+    abcd = todos.todo_reducer(ABC, todos.Add(id="d", text="D"))
+    mine, theirs = move(abcd, "c", "b"), move(abcd, "d", "b")
+
+    after_both = todos.todo_reducer(todos.todo_reducer(abcd, mine), theirs)
+
+    assert ids(after_both) == "acdb"
+    assert ids(todos.todo_reducer(after_both, move(after_both, "a", "d"))) == "cadb"
+
+
+def move_pair(state: Any, pair: tuple[str, str]) -> Any:
+    return todos.todo_reducer(state, move(state, *pair))
+
+
+def move_letter(order: str, pair: tuple[str, str]) -> str:
+    key, before = pair
+    return order.replace(key, "").replace(before, key + before)
+
+
+@given(lists(permutations("abcdefgh").map(lambda keys: (keys[0], keys[1])), max_size=60))
+def test_a_todo_can_always_be_put_before_any_other(pairs: list[tuple[str, str]]) -> None:
+    added = [todos.Add(id=key, text=key) for key in "abcdefgh"]
+
+    state = reduce(move_pair, pairs, reduce(todos.todo_reducer, added, todos.Todos()))
+
+    assert ids(state) == reduce(move_letter, pairs, "abcdefgh")
 
 
 def test_an_action_on_a_todo_that_is_gone_changes_nothing_and_has_no_inverse() -> None:
@@ -129,7 +182,7 @@ def test_every_tab_undoes_what_was_done_in_it(app: ReflexApp, here: ReflexTab) -
         shows(here, "yours", "mine")
 
 
-def test_a_filter_is_of_one_tab_and_moves_are_among_what_it_shows(app: ReflexApp, here: ReflexTab) -> None:
+def test_a_filter_is_of_one_tab_and_places_are_among_what_it_shows(app: ReflexApp, here: ReflexTab) -> None:
     with ReflexTab(app.url, MODULE) as there:
         add(here, "a", "b", "c")
         first, second, third = (row["id"] for row in rows(here))
@@ -137,14 +190,13 @@ def test_a_filter_is_of_one_tab_and_moves_are_among_what_it_shows(app: ReflexApp
         here.send("TodoList.Page.show", which="open")
         shows(here, "a", "c")
 
-        here.send("TodoList.Page.move", key=third, by=-1)
+        here.send("TodoList.Page.place", key=third, before=first)
 
         shows(here, "c", "a")
         shows(there, "c", "a", "b")
-        here.send("TodoList.Page.move", key=third, by=1)
+        here.send("TodoList.Page.place", key=third, before="")
         shows(here, "a", "c")
-        assert (rows(here)[0]["is_first"], rows(here)[1]["is_last"]) == (True, True)
-        assert rows(here)[0]["id"] == first
+        shows(there, "a", "c", "b")
 
 
 def test_editing_in_place_keeps_the_text_that_is_not_empty(here: ReflexTab) -> None:

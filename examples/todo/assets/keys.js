@@ -9,8 +9,6 @@ function buttonFor(event) {
     if (key === "y" || (key === "z" && event.shiftKey)) return document.querySelector("#redo");
     if (key === "z") return document.querySelector("#undo");
   }
-  const direction = { arrowup: ".up", arrowdown: ".down" }[key];
-  if (event.altKey && direction) return event.target.closest("li")?.querySelector(direction);
   return null;
 }
 

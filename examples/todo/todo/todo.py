@@ -8,7 +8,8 @@ from pydantic import BaseModel
 
 from durafold.reflex import embed_server, mount, use_server_reducer
 from todo.frame import banner, framed, hints, icon_button, loading_rows, nothing_here, once_loaded
-from todo.todos import TodoAction, Todos, todo_reducer
+from todo.sortable import grip, sortable
+from todo.todos import TodoAction, Todos, rank_before, rank_behind, todo_reducer, without
 
 TodoList = use_server_reducer(todo_reducer, Todos(), "todos", actions=TodoAction, name="TodoList")
 
@@ -22,8 +23,6 @@ class Row(BaseModel):
     text: str
     done: bool
     is_unsaved: bool
-    is_first: bool
-    is_last: bool
 
 
 class Page(TodoList):
@@ -36,12 +35,7 @@ class Page(TodoList):
     def rows(self) -> list[Row]:
         shown = [t for t in self.value.todos if self.filter == "all" or t.done == (self.filter == "done")]
         return [
-            Row(
-                **todo.model_dump(),
-                is_unsaved=todo not in self.confirmed.todos,
-                is_first=todo is shown[0],
-                is_last=todo is shown[-1],
-            )
+            Row(id=todo.id, text=todo.text, done=todo.done, is_unsaved=todo not in self.confirmed.todos)
             for todo in shown
         ]
 
@@ -77,14 +71,12 @@ class Page(TodoList):
         )
 
     @rx.event
-    def move(self, key: str, by: int) -> Any:
-        """One place up or down among the todos that this window shows."""
-        ids = [row.id for row in self.rows]
-        if key not in ids or not 0 <= ids.index(key) + by < len(ids):
-            return None
-        target = ids.index(key) + by + (by > 0)  # downwards: before the one behind the next
-        before = ids[target] if target < len(ids) else None
-        return TodoList.dispatch({"type": "move", "id": key, "before": before})
+    def place(self, key: str, before: str) -> Any:
+        """Before another todo; behind the last that this window shows if that is an empty text."""
+        others = [row.id for row in self.rows if row.id != key]
+        rest = without(self.value, key)
+        rank = rank_before(rest, before) if before or not others else rank_behind(rest, others[-1])
+        return TodoList.dispatch({"type": "move", "id": key, "rank": rank})
 
 
 def new_todo() -> rx.Component:
@@ -124,6 +116,7 @@ def filter_button(name: str) -> rx.Component:
 
 def todo_row(row: Row) -> rx.Component:
     return rx.el.li(
+        grip(),
         rx.checkbox(
             checked=row.done,
             on_change=lambda done: TodoList.dispatch({"type": "set_done", "id": row.id, "done": done}),
@@ -131,14 +124,10 @@ def todo_row(row: Row) -> rx.Component:
             size="3",
         ),
         rx.cond(Page.editing == row.id, editor(row), text_button(row)),
-        rx.el.div(
-            icon_button("chevron-up", "Move up", Page.move(row.id, -1), row.is_first, class_name="up"),
-            icon_button("chevron-down", "Move down", Page.move(row.id, 1), row.is_last, class_name="down"),
-            icon_button("x", "Remove", TodoList.dispatch({"type": "remove", "id": row.id})),
-            class_name="row-tools",
-        ),
+        icon_button("x", "Remove", TodoList.dispatch({"type": "remove", "id": row.id}), class_name="remove"),
         key=row.id,
         class_name=rx.cond(row.done, "done", ""),
+        data_id=row.id,
         data_unsaved=row.is_unsaved,
     )
 
@@ -167,7 +156,7 @@ def index() -> rx.Component:
         once_loaded(
             rx.cond(
                 Page.rows.length() > 0,
-                rx.el.ul(rx.foreach(Page.rows, todo_row), aria_label="Todos"),
+                sortable(rx.foreach(Page.rows, todo_row), on_place=Page.place, aria_label="Todos"),
                 nothing_here(Page.filter),
             ),
             loading_rows(),
