@@ -219,3 +219,18 @@ def test_an_empty_todo_is_refused_with_a_message(here: ReflexTab) -> None:
 
     here.wait_for(lambda: any("at least 1 character" in toast for toast in here.toasts))
     assert rows(here) == []
+
+
+def test_every_tab_sees_who_is_here_and_which_todo_they_change(app: ReflexApp, here: ReflexTab) -> None:
+    with ReflexTab(app.url, MODULE) as there:
+        add(here, "ours")
+        key = rows(here)[0]["id"]
+        here.wait_for(lambda: here.shown["People.count"] == 2)
+
+        there.send("TodoList.Page.edit", key=key)
+        here.wait_for(lambda: here.shown["People.others"][0]["editing"] == key)
+        there.send("TodoList.Page.rename", key=key, text="ours, both")
+
+        here.wait_for(lambda: here.shown["People.others"][0]["editing"] == "")
+        shows(here, "ours, both")
+    here.wait_for(lambda: here.shown["People.count"] == 1)

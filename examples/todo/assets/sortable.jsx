@@ -4,8 +4,7 @@
 // A row is an element with `data-id`; what is inside it with the class `grip` is the handle. Nothing is measured
 // ahead, so rows that others add, remove or move during a drag do no harm.
 
-import { useEffect, useRef, useState } from "react";
-import { jsx, jsxs } from "@emotion/react/jsx-runtime";
+import React, { useEffect, useRef, useState } from "react";
 
 const EDGE_PX = 60; // so near to an edge of the window, dragging scrolls it
 const PATIENCE_MS = 3000; // to wait for the new order before the row is shown where it was
@@ -106,11 +105,16 @@ export function Sortable({ children, onPlace, ...props }) {
   }, []);
 
   const handlers = { onPointerDown, onPointerMove, onPointerUp, onPointerCancel: settle, onKeyDown };
-  const live = { role: "log", "aria-live": "polite", className: "said", children: said };
-  return jsxs("div", {
-    className: "sortable",
-    children: [jsx("ul", { ref: list, ...props, ...handlers, children }), jsx("div", live)],
-  });
+  return (
+    <div className="sortable">
+      <ul ref={list} {...props} {...handlers}>
+        {children}
+      </ul>
+      <div role="log" aria-live="polite" className="said">
+        {said}
+      </div>
+    </div>
+  );
 }
 
 function following(rows, row) {

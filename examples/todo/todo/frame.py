@@ -4,11 +4,14 @@ from typing import Any
 
 import reflex as rx
 
+from todo.people import Person
 
-def framed(*parts: rx.Component) -> rx.Component:
+
+def framed(people: rx.Component, *parts: rx.Component) -> rx.Component:
     return rx.el.div(
         rx.el.header(
             rx.el.div(rx.image("/favicon.svg", alt="", class_name="logo"), "durafold", class_name="brand"),
+            people,
             rx.color_mode.button(size="2", variant="ghost"),
         ),
         rx.el.main(rx.heading("Todos", as_="h1", size="7"), *parts),
@@ -17,19 +20,46 @@ def framed(*parts: rx.Component) -> rx.Component:
     )
 
 
-def banner(status: rx.Var[str], unsaved: rx.Var[int]) -> rx.Component:
-    """Shown while the stream server is away: what was last seen is there, and so is what is changed now."""
-    is_away = rx.State.is_hydrated & (status != "live") & (status != "connecting")
+def here(people: Any) -> rx.Component:
+    """Who has the list open, this window first."""
     return rx.cond(
-        is_away,
-        rx.el.p(
-            rx.icon("cloud-off", size=18),
-            rx.el.span("Offline. Changes are kept, and sent when the connection is back."),
-            rx.cond(unsaved > 0, rx.el.strong(unsaved, " to send")),
-            class_name="banner",
-            role="status",
+        people.count > 0,
+        rx.el.div(
+            rx.el.div(
+                face(people.me, "You, " + people.me.name),
+                rx.foreach(people.others, lambda person: face(person, person.name)),
+                class_name="faces",
+                aria_hidden=True,
+            ),
+            rx.el.span(
+                people.count, rx.cond(people.count == 1, " person here", " people here"), role="status"
+            ),
+            class_name="people muted",
         ),
     )
+
+
+def face(person: Person, title: Any) -> rx.Component:
+    return rx.el.span(person.name[0], title=title, key=person.key, class_name="face " + person.color.to(str))
+
+
+def banner(status: rx.Var[str], unsaved: rx.Var[int]) -> rx.Component:
+    """Shown while something is away: what was last seen is there, and what is changed now is not lost."""
+    to_send = rx.cond(unsaved > 0, rx.el.strong(unsaved, " to send"))
+    is_away = rx.State.is_hydrated & (status != "live") & (status != "connecting")
+    return rx.fragment(
+        rx.connection_banner(notice("No connection to the app. What you do is sent when it is back.")),
+        rx.cond(is_away, notice("Offline. Changes are kept, and sent when the server is back.", to_send)),
+    )
+
+
+def notice(*children: rx.Component | str) -> rx.Component:
+    return rx.el.p(rx.icon("cloud-off", size=18), *children, class_name="banner", role="status")
+
+
+def without_overlay(_: bool) -> rx.Component:
+    """In place of what Reflex puts over a page whose app is away: `banner` says that in the page."""
+    return rx.fragment()
 
 
 def icon_button(

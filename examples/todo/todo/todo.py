@@ -1,17 +1,30 @@
 """A todo list that every window agrees on. Each has a filter of its own, and undoes what was done in it."""
 
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
 import reflex as rx
 from pydantic import BaseModel
 
-from durafold.reflex import embed_server, mount, use_server_reducer
-from todo.frame import banner, framed, hints, icon_button, loading_rows, nothing_here, once_loaded
+from durafold.reflex import embed_server, mount, use_presence, use_server_reducer
+from todo.frame import (
+    banner,
+    framed,
+    here,
+    hints,
+    icon_button,
+    loading_rows,
+    nothing_here,
+    once_loaded,
+    without_overlay,
+)
+from todo.people import Person, newcomer
 from todo.sortable import grip, sortable
 from todo.todos import TodoAction, Todos, rank_before, rank_behind, todo_reducer, without
 
 TodoList = use_server_reducer(todo_reducer, Todos(), "todos", actions=TodoAction, name="TodoList")
+People = use_presence("todos", Person, initial=newcomer, name="People")
 
 FILTERS = "all", "open", "done"
 
@@ -54,21 +67,20 @@ class Page(TodoList):
         return TodoList.dispatch({"type": "add", "id": uuid4().hex, "text": str(form.get("text", ""))})
 
     @rx.event
-    def edit(self, key: str) -> None:
+    def edit(self, key: str) -> Any:
         self.editing = key
+        return People.update({"editing": key})
 
     @rx.event
-    def rename(self, key: str, text: str) -> Any:
+    def rename(self, key: str, text: str) -> Iterator[Any]:
         """Enter and leaving the field both end here; whichever comes second finds nothing to do."""
         if self.editing != key:
-            return None
+            return
         self.editing = ""
+        yield People.update({"editing": ""})
         is_new = any(todo.id == key and todo.text != text.strip() for todo in self.value.todos)
-        return (
-            TodoList.dispatch({"type": "rename", "id": key, "text": text})
-            if is_new and text.strip()
-            else None
-        )
+        if is_new and text.strip():
+            yield TodoList.dispatch({"type": "rename", "id": key, "text": text})
 
     @rx.event
     def place(self, key: str, before: str) -> Any:
@@ -124,6 +136,7 @@ def todo_row(row: Row) -> rx.Component:
             size="3",
         ),
         rx.cond(Page.editing == row.id, editor(row), text_button(row)),
+        rx.foreach(People.others, lambda person: pencil(person, row)),
         icon_button("x", "Remove", TodoList.dispatch({"type": "remove", "id": row.id}), class_name="remove"),
         key=row.id,
         class_name=rx.cond(row.done, "done", ""),
@@ -148,8 +161,17 @@ def editor(row: Row) -> rx.Component:
     )
 
 
+def pencil(person: Person, row: Row) -> rx.Component:
+    """Who else is changing this text just now."""
+    mark = rx.el.span(
+        rx.icon("pencil", size=12), person.name, class_name="pencil " + person.color.to(str), key=person.key
+    )
+    return rx.cond(person.editing == row.id, mark)
+
+
 def index() -> rx.Component:
     return framed(
+        here(People),
         banner(TodoList.status, TodoList.pending),
         new_todo(),
         toolbar(),
@@ -165,5 +187,6 @@ def index() -> rx.Component:
     )
 
 
-app = embed_server(mount(rx.App(stylesheets=["/todo.css"], html_lang="en")))
+overlay = {(5, "Overlay"): without_overlay}
+app = embed_server(mount(rx.App(stylesheets=["/todo.css"], html_lang="en", extra_app_wraps=overlay)))
 app.add_page(index, title="Todos", description="A todo list, shared by every open window.")
