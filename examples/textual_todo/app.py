@@ -39,7 +39,7 @@ STREAM_URL = os.environ.get("STREAM_URL", "http://127.0.0.1:4437/v1/stream")
 
 class Row(ListItem):
     def __init__(self, todo: Todo, *, is_saved: bool) -> None:
-        mark = "[x]" if todo.done else "[ ]"
+        mark = "☑" if todo.done else "☐"
         super().__init__(Label(f"{mark} {todo.text}{'' if is_saved else '  …'}", markup=False))
         self.todo = todo
         self.set_class(todo.done, "done")
@@ -49,6 +49,7 @@ class TodoApp(App[None]):
     TITLE = "Todos"
     CSS = """
     Vertical { padding: 1 2; }
+    Input { border: round $primary; background: transparent; }
     ListView { height: 1fr; margin-top: 1; background: transparent; }
     .done { color: $text-muted; text-style: strike; }
     """
@@ -56,7 +57,7 @@ class TodoApp(App[None]):
         Binding("space", "toggle", "Toggle"),
         Binding("delete", "remove", "Remove"),
         Binding("alt+up", "move(-1)", "Move up", show=False),
-        Binding("alt+down", "move(1)", "Move down", key_display="alt+↑↓"),
+        Binding("alt+down", "move(1)", "Move", key_display="alt+↑↓"),
         Binding("ctrl+z", "undo", "Undo"),
         Binding("ctrl+y", "redo", "Redo"),
         Binding("ctrl+q", "quit", "Quit"),
@@ -68,7 +69,7 @@ class TodoApp(App[None]):
         self._todos: ServerReducer[Todos, AnyAction] | None = None
 
     def compose(self) -> ComposeResult:
-        yield Header()
+        yield Header(icon="≡")
         with Vertical():
             yield Input(placeholder="What needs doing?", max_length=200)
             yield ListView()

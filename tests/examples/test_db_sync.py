@@ -136,3 +136,15 @@ def test_without_a_publisher_there_is_nothing_to_mirror(start: Start) -> None:
         "There is nothing to mirror yet: start publish.py first\n",
         "There is nothing to watch yet: start publish.py first\n",
     )
+
+
+@pytest.mark.crash
+def test_the_story_ends_with_the_same_rows_everywhere(tmp_path: Path) -> None:
+    with running(HERE / "story.py", env={}, cwd=tmp_path) as story:
+        story.wait_until(lambda: story.exit_code is not None or None, timeout_s=120)
+        output = story.output
+
+    assert story.exit_code == 0, output
+    assert "shop.db: Cup at 12.00, Pot at 25.00, Tea at 4.00" in output
+    assert "mirror.db: Cup at 12.00, Pot at 25.00, Tea at 4.00" in output
+    assert list(tmp_path.iterdir()) == []

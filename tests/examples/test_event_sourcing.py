@@ -49,3 +49,14 @@ def test_a_killed_projection_goes_on_without_a_gap_or_a_repetition(
 def test_an_order_of_no_value_is_not_recorded(server: ServerProcess) -> None:
     with pytest.raises(subprocess.CalledProcessError):
         record(server, "place", "A-1", "ada", "0")
+
+
+@pytest.mark.crash
+def test_the_story_ends_well(tmp_path: Path) -> None:
+    with running(HERE / "story.py", env={}, cwd=tmp_path) as story:
+        story.wait_until(lambda: story.exit_code is not None or None, timeout_s=120)
+        output = story.output
+
+    assert story.exit_code == 0, output
+    assert output.count("ada: 2 orders, 20.00") == 2
+    assert list(tmp_path.iterdir()) == []
