@@ -1,0 +1,89 @@
+"""What only a browser can show of the Reflex examples: dragging todos into order, drawing on a board."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("reflex", reason="EXAMPLES WERE NOT TESTED IN A BROWSER: pip install 'durafold[reflex]'")
+pytest.importorskip("selenium", reason="EXAMPLES WERE NOT TESTED IN A BROWSER: pip install selenium")
+
+from selenium.webdriver import Keys
+
+from support.browser_page import Page
+from support.examples import EXAMPLES
+from support.ports import free_port
+from support.reflex_app import ReflexApp
+from support.windows import require_chromium
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.timeout(420),  # the first build of the pages installs its packages
+    pytest.mark.xdist_group("example_pages"),
+]
+
+
+@pytest.fixture
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Address of an example's pages, by its name."""
+    require_chromium()
+    source = EXAMPLES / request.param
+    with ReflexApp(f"http://127.0.0.1:{free_port()}/v1/stream", tmp_path, pages=True, source=source) as app:
+        yield app.url
+
+
+def texts(page: Page) -> list[str]:
+    return [element.text for element in page.all("li[data-id] .text")]
+
+
+def add(page: Page, *new: str) -> None:
+    page.wait_for(lambda: bool(page.all(".empty, li[data-id]")))
+    page.one("#new-todo").send_keys(*[text + Keys.ENTER for text in new])
+    page.wait_for(lambda: texts(page) == list(new))
+
+
+@pytest.mark.parametrize("address", ["todo"], indirect=True)
+def test_todos_are_put_in_order_by_mouse_finger_and_keys(address: str) -> None:
+    with Page(address) as here, Page(address, width=390, dark=True) as there:
+        add(here, "a", "b", "c", "d")
+
+        here.press_at(here.all(".grip")[0], (0, 30), (0, 30), (0, 40))
+        here.screenshot("todo-dragging")
+        here.release()
+        there.wait_for(lambda: texts(there) == ["b", "c", "a", "d"])
+        here.wait_for(lambda: texts(here) == ["b", "c", "a", "d"] and not here.all("[data-dragging]"))
+
+        there.swipe(there.all(".grip")[1], down_px=110)
+        here.wait_for(lambda: texts(here) == ["b", "a", "d", "c"])
+
+        here.all(".grip")[3].send_keys(Keys.ARROW_UP)
+        there.wait_for(lambda: texts(there) == ["b", "a", "c", "d"])
+        here.wait_for(lambda: here.one(".said").get_attribute("textContent") == "Place 3 of 4")
+        here.focused.send_keys(Keys.ARROW_UP)
+        there.wait_for(lambda: texts(there) == ["b", "c", "a", "d"])
+
+        there.screenshot("todo-phone")
+        assert (here.errors(), there.errors()) == ([], [])
+
+
+@pytest.mark.parametrize("address", ["whiteboard"], indirect=True)
+def test_a_line_shows_while_it_is_drawn_and_is_kept_and_undone_as_a_whole(address: str) -> None:
+    room = f"{address}/board/lines"
+    with Page(room) as here, Page(room, dark=True) as there:
+        here.wait_for(lambda: here.one(".people .count").text == "2 people here")
+        here.press_at(here.one(".paper svg"), (40, 20), (40, -60), (40, 20), (40, 40))
+        there.wait_for(lambda: len(there.all(".stroke")) == 1 and len(there.all(".cursor")) == 1)
+        there.screenshot("whiteboard-drawing")
+        assert here.one("#undo").get_attribute("disabled")
+
+        here.release()
+        here.wait_for(lambda: not here.one("#undo").get_attribute("disabled"))
+        there.reload()
+        there.wait_for(lambda: len(there.all(".stroke")) == 1)
+
+        here.one("#undo").click()
+        there.wait_for(lambda: there.all(".shape") == [])
+        here.wait_for(lambda: here.all(".shape") == [])
+        assert (here.errors(), there.errors()) == ([], [])
