@@ -11,6 +11,7 @@ found_bun = {"bun_path": Path(bun.origin).parent / "bin" / "bun"} if bun and bun
 
 config = rx.Config(
     app_name="counter",
+    backend_host="127.0.0.1",
     state_manager_mode="memory",
     telemetry_enabled=False,
     show_built_with_reflex=False,
