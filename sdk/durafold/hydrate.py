@@ -21,6 +21,7 @@ from durafold.cache import CacheKey, StateCache, once_at_a_time, scope_of, ssr_s
 from durafold.client import ClientSettings, DurableStream, Headers, Offset, Params, Transport
 from durafold.client.settings import DEFAULT_SETTINGS
 from durafold.engine import Declaration, Definition, base_url, define, snapshots_of, stream_url
+from durafold.engine.endings import trimmed
 from durafold.errors import BadRequest, ConfigurationError, StreamGone, StreamNotFound
 from durafold.named import UNSAID, UnknownReducer, named_reducer
 from durafold.signing import digest, is_digest
@@ -200,6 +201,7 @@ async def load_stream_with_reducer(
 
     Raises:
         ConfigurationError: the declaration cannot work.
+        StreamGone: messages behind the cached state are no longer kept, and no snapshot covers them.
         TransportError: the server does not answer.
         ServerRefused: the server refuses.
 
@@ -314,12 +316,12 @@ async def _load_cached(source: _Source, definition: Definition[S], key: CacheKey
     cached = await _unless_broken(source.cache.load(key))
     try:
         loaded = await _fetch(source, definition, cached)
-    except (StreamNotFound, StreamGone, BadRequest):
+    except (StreamNotFound, StreamGone, BadRequest) as error:
         if cached is None:
             raise
         # The stream was deleted, and perhaps made anew: the offset means nothing there.
         await _unless_broken(source.cache.drop(key))
-        loaded = await _fetch(source, definition, None)
+        loaded = await _fetch(source, definition, None, gap=_gap(definition, error))
     snapshot = take_snapshot(loaded.confirmed, definition.fingerprint)
     if snapshot is not None and (cached is None or snapshot.offset != cached.offset):
         await _unless_broken(source.cache.save(key, snapshot))
@@ -335,15 +337,27 @@ async def _unless_broken(work: Awaitable[T]) -> T | None:
         return None
 
 
-async def _fetch(source: _Source, definition: Definition[S], cached: Snapshot[S] | None) -> LoadedState[S]:
+def _gap(definition: Definition[Any], error: Exception) -> StreamGone | None:
+    """The error to raise if only a snapshot would do: what was to be read next is no longer kept."""
+    if not isinstance(error, StreamGone) or error.earliest_offset is None:
+        return None
+    return trimmed(definition.key, error)
+
+
+async def _fetch(
+    source: _Source, definition: Definition[S], cached: Snapshot[S] | None, gap: StreamGone | None = None
+) -> LoadedState[S]:
     snapshots = snapshots_of(definition, source.snapshots, source.stream)
     if cached is None and snapshots is not None:
         start = await newest_or_none(snapshots, lambda error: _logger.warning("No snapshot: %s", error))
         if start is not None:
             try:
                 return await _fetch_after(source, definition, start)
-            except (StreamNotFound, StreamGone, BadRequest):
-                pass  # The snapshot belongs to a stream that was deleted.
+            except (StreamNotFound, StreamGone, BadRequest) as error:
+                # The snapshot belongs to a stream that was deleted, or is too old.
+                gap = _gap(definition, error)
+    if gap is not None:
+        raise gap
     return await _fetch_after(source, definition, cached)
 
 

@@ -30,7 +30,14 @@ from durafold.engine.past import read_history, state_at
 from durafold.engine.reader import Reader
 from durafold.engine.shown import Shown
 from durafold.engine.writes import Write
-from durafold.errors import ActionLost, DurafoldError, MalformedResponse, StateError, StreamClosed
+from durafold.errors import (
+    ActionLost,
+    DurafoldError,
+    MalformedResponse,
+    StateError,
+    StreamClosed,
+    StreamGone,
+)
 from durafold.outbox import KeyOutbox
 from durafold.snapshots import SnapshotStore
 from durafold.state import replica as transitions
@@ -271,6 +278,14 @@ class Engine(Generic[S]):
         self._shown.announce(before)
         self._notice(StreamReset(self.definition.key, before.confirmed.revision))
         await self._keeper.drop(was_deleted=was_deleted)
+
+    async def skip_trimmed(self, error: StreamGone) -> StreamGone | None:
+        """What follows is no longer kept: go on from a snapshot. Without one, the state stays as it is."""
+        newer = await self._keeper.newest(self.confirmed)
+        if newer is None:
+            return endings.trimmed(self.definition.key, error)
+        self._take_over(newer)
+        return None
 
     def reading_changed(self) -> None:
         """The reader's status changed."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from durafold.errors import ActionRejected, ProviderClosed, StateError, Unprocessable
+from durafold.errors import ActionRejected, ProviderClosed, StateError, StreamGone, Unprocessable
 from durafold.state.outcomes import Outcome, Reject
 from durafold.state.replica import Fault
 
-__all__ = ["gone", "halted", "innermost", "refused", "rejected"]
+__all__ = ["gone", "halted", "innermost", "refused", "rejected", "trimmed"]
 
 
 def rejected(key: str, outcome: Outcome) -> ActionRejected:
@@ -54,3 +54,16 @@ def innermost(error: Exception) -> Exception:
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
+
+
+def trimmed(key: str, error: StreamGone) -> StreamGone:
+    """The server has dropped messages that were not folded: to go on behind them would give another state."""
+    gap = StreamGone(
+        "Messages that were not read yet are no longer kept, and no snapshot covers them",
+        earliest_offset=error.earliest_offset,
+        stream=key,
+        offset=error.offset,
+        hint="Have clients write snapshots, Provider(snapshots=SnapshotPolicy()), or keep more of the stream",
+    )
+    gap.__cause__ = error
+    return gap

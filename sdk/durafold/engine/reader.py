@@ -49,6 +49,14 @@ class Sink(Protocol):
                 that the server keeps its beginning no longer.
         """
 
+    async def skip_trimmed(self, error: StreamGone) -> StreamGone | None:
+        """What follows `offset` is no longer kept: go on from a state that was folded elsewhere.
+
+        Returns:
+            What to tell if there is none.
+        """
+        ...
+
     def reading_changed(self) -> None:
         """`status`, `failure`, `trouble` or `next_attempt_at` changed."""
 
@@ -150,7 +158,12 @@ class Reader:
     async def _mend(self, error: DurafoldError) -> None:
         """Do what the error asks for, so that following can begin again."""
         is_elsewhere = isinstance(error, StreamNotFound | StreamGone | BadRequest)
-        if is_elsewhere and self._sink.offset != START:
+        if isinstance(error, StreamGone) and error.earliest_offset is not None:
+            gap = await self._sink.skip_trimmed(error)
+            if gap is not None:
+                self._set_failure(gap)
+                await self._rest()
+        elif is_elsewhere and self._sink.offset != START:
             # The stream was deleted, and perhaps made anew: what we have is of no use for this one.
             if self.exists.is_set():  # whoever waits for it already goes on waiting
                 self.exists = anyio.Event()
