@@ -1,7 +1,8 @@
 """The faces of what users hold of a provider: streams, derived values, rooms.
 
-Reads are memory reads in the caller's thread. Everything else is done by the asynchronous handle, in the
-loop's thread, while the caller waits for it: a change is in `value` when the call that makes it returns.
+Streams are read in the caller's thread: a state is exchanged as a whole. Everything else is done by the
+asynchronous handle, in the loop's thread, while the caller waits for it: a change is in `value` when the call
+that makes it returns.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _END: Final = object()
 
 @face_of(engine.Reading)
 class Reading(Resident[engine.Reading[T]], Generic[T]):
-    """A value that changes, for its readers. Reads are plain memory reads and never wait.
+    """A value that changes, for its readers. Reading never waits for a server.
 
     Values are handed out as they are, not copied: treat them as immutable. `Provider(strict=True)` finds
     those who do not.
@@ -60,7 +61,7 @@ class Reading(Resident[engine.Reading[T]], Generic[T]):
         return repr(self._target)
 
     def _read(self, function: Callable[[], X]) -> X:
-        return self._home.read(function)
+        return self._portal.call(function)  # what is derived is computed when it is read
 
     @property
     def key(self) -> str:
@@ -182,6 +183,9 @@ class Changes(Iterator[T]):
 class Handle(Reading[S]):
     """What the handles of streams have in common: reading, and how far own actions are."""
 
+    def _read(self, function: Callable[[], X]) -> X:
+        return self._home.read(function)
+
     @property
     def _handle(self) -> engine.Handle[S]:
         return cast("engine.Handle[S]", self._target)
@@ -300,9 +304,6 @@ class ServerReducer(Handle[S], Generic[S, A]):
 
 @face_of(computed.DerivedValue)
 class DerivedValue(Reading[T]):
-    def _read(self, function: Callable[[], X]) -> X:
-        return self._portal.call(function)  # it is computed when it is read
-
     @property
     def is_stale(self) -> bool:
         return self._read(lambda: cast("computed.DerivedValue[T]", self._target).is_stale)
@@ -310,9 +311,6 @@ class DerivedValue(Reading[T]):
 
 @face_of(presence.Presence)
 class Presence(Reading[Mapping[str, M]], Generic[M]):
-    def _read(self, function: Callable[[], X]) -> X:
-        return self._portal.call(function)  # people come and go while they are listed
-
     @property
     def _room(self) -> presence.Presence[M]:
         return cast("presence.Presence[M]", self._target)

@@ -21,7 +21,7 @@ from importlib import import_module
 from typing import Any, Final, Generic, TypeVar
 
 import anyio
-from anyio.abc import TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 from anyio.from_thread import BlockingPortal
 
 from durafold.errors import ConfigurationError
@@ -329,14 +329,21 @@ class _Loop:
             async with anyio.create_task_group() as tasks:
                 while True:
                     while self._inbox:
-                        context, job = self._inbox.popleft()
-                        context.run(tasks.start_soon, job.run)
+                        self._begin(tasks)
                     self._news = anyio.Event()
                     await self._news.wait()
         finally:
             self._has_ended = True
             for _, job in self._inbox:
                 job.fail(CancelledError())
+
+    def _begin(self, tasks: TaskGroup) -> None:
+        context, job = self._inbox.popleft()
+        try:
+            context.run(tasks.start_soon, job.run)
+        except BaseException:
+            job.fail(CancelledError())  # nobody may wait for it for ever
+            raise
 
     def _wake(self) -> None:
         self._news.set()

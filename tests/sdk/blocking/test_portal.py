@@ -71,6 +71,14 @@ def test_an_ordinary_call_in_the_loops_own_thread_is_just_made(portal: Portal) -
     assert portal.call(lambda: portal.call(lambda: 5)) == 5
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_ordinary_call_from_a_coroutine_of_any_loop_is_made(portal: Portal, backend: str) -> None:
+    async def call() -> int:
+        return portal.call(lambda: 5)
+
+    assert anyio.run(call, backend=backend) == 5
+
+
 def test_a_context_manager_is_entered_and_left_in_one_task(portal: Portal) -> None:
     seen: list[str] = []
 
