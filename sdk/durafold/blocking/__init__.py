@@ -61,11 +61,14 @@ if TYPE_CHECKING:
         AtomFamily,
         ConfigurationError,
         ConflictError,
+        Connection,
         Context,
         Derived,
+        DispatchContext,
         DurafoldError,
         Entry,
         Fault,
+        Forward,
         Get,
         History,
         HydrationBoundary,
@@ -73,6 +76,7 @@ if TYPE_CHECKING:
         InvalidAction,
         LoadedState,
         MemoryStateCache,
+        Middleware,
         ProviderClosed,
         Reducer,
         ReducerAtom,
@@ -100,7 +104,14 @@ if TYPE_CHECKING:
     )
     from durafold.blocking.dispatch import Dispatch
     from durafold.blocking.handles import Changes, DerivedValue, Presence, Reading, ServerReducer, ServerState
-    from durafold.blocking.hooks import use_atom, use_server_reducer, use_server_state, use_value
+    from durafold.blocking.hooks import (
+        batch,
+        use_atom,
+        use_connection,
+        use_server_reducer,
+        use_server_state,
+        use_value,
+    )
     from durafold.blocking.hydrate import load_stream_with_reducer, load_streams
     from durafold.blocking.provider import Provider, use_provider
 
@@ -118,16 +129,19 @@ __all__ = [
     "CloseResult",
     "ConfigurationError",
     "ConflictError",
+    "Connection",
     "Context",
     "Delivery",
     "Derived",
     "DerivedValue",
     "Dispatch",
+    "DispatchContext",
     "DurableStream",
     "DurafoldError",
     "Entry",
     "Fault",
     "Follower",
+    "Forward",
     "Get",
     "History",
     "HydrationBoundary",
@@ -137,6 +151,7 @@ __all__ = [
     "Items",
     "LoadedState",
     "MemoryStateCache",
+    "Middleware",
     "Page",
     "Pages",
     "Portal",
@@ -166,6 +181,7 @@ __all__ = [
     "UnknownAction",
     "atom",
     "atom_family",
+    "batch",
     "combine_reducers",
     "derived",
     "load_stream_with_reducer",
@@ -178,6 +194,7 @@ __all__ = [
     "shared_portal",
     "ssr_state_cache",
     "use_atom",
+    "use_connection",
     "use_provider",
     "use_server_reducer",
     "use_server_state",
@@ -196,7 +213,9 @@ _HOMES: Final = {
         "ServerState",
     ),
     "durafold.blocking.hooks": (
+        "batch",
         "use_atom",
+        "use_connection",
         "use_server_reducer",
         "use_server_state",
         "use_value",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from functools import partial
@@ -31,7 +31,7 @@ from durafold.cache import StateCache
 from durafold.client import ClientSettings, Headers, LiveChoice, Offset, Params, Transport
 from durafold.client.settings import DEFAULT_SETTINGS
 from durafold.computed import Derived
-from durafold.engine import Notice, OnFault
+from durafold.engine import Middleware, Notice, OnFault
 from durafold.errors import ConfigurationError
 from durafold.snapshots import SnapshotPolicy
 from durafold.state.reducer import Reducer
@@ -66,7 +66,7 @@ class Provider:
 
     `on_error` and `on_notice` are called in the thread of callbacks (see `Reading.subscribe`), functions for
     headers and parameters in worker threads. Reducers, the functions given to `set`, those of derived values
-    and `clock` run in the event loop's thread: they compute, and must not wait for anything.
+    middleware, and `clock` run in the event loop's thread: they compute, and must not wait for anything.
 
     Args:
         url: where the server's streams are. A bare `http://host:port` means `/v1/stream` there.
@@ -89,6 +89,8 @@ class Provider:
         on_error: is given what nobody waits for: failures of dispatches, exceptions of callbacks, faults of
             actions. Default: they are logged.
         on_notice: is given notices such as `StreamReset`. Default: they are logged.
+        middleware: functions that every dispatch passes before anything is shown or sent; the same ones as
+            for asynchronous code, see `durafold.Middleware`.
         close_timeout_s: seconds that leaving waits for the server to take what was dispatched, and for
             callbacks that run.
         clock: seconds since 1970, for the time in actions.
@@ -117,6 +119,7 @@ class Provider:
         on_fault: OnFault = "skip",
         on_error: Callable[[Exception], None] | None = None,
         on_notice: Callable[[Notice], None] | None = None,
+        middleware: Sequence[Middleware] = (),
         close_timeout_s: float = 5.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -139,6 +142,7 @@ class Provider:
             on_fault=on_fault,
             on_error=self._callbacks.posting(on_error),
             on_notice=self._callbacks.posting(on_notice),
+            middleware=middleware,
             close_timeout_s=close_timeout_s,
             clock=clock,
         )
@@ -174,9 +178,11 @@ class Provider:
     def open(self, declared: Any) -> Any:
         return self._made(lambda: self._target.open(declared))
 
-    def server_state(self, default: T, key: str, *, state_type: Any = None) -> ServerState[T]:
-        made = self._made(lambda: self._target.server_state(default, key, state_type=state_type))
-        return cast("ServerState[T]", made)
+    def server_state(
+        self, default: T, key: str, *, state_type: Any = None, middleware: Sequence[Middleware] = ()
+    ) -> ServerState[T]:
+        make = partial(self._target.server_state, state_type=state_type, middleware=middleware)
+        return cast("ServerState[T]", self._made(lambda: make(default, key)))
 
     def server_reducer(
         self,
@@ -187,8 +193,15 @@ class Provider:
         actions: Any = None,
         state_type: Any = None,
         unwrap: Callable[[Any], Any] | None = None,
+        middleware: Sequence[Middleware] = (),
     ) -> ServerReducer[S, A]:
-        make = partial(self._target.server_reducer, actions=actions, state_type=state_type, unwrap=unwrap)
+        make = partial(
+            self._target.server_reducer,
+            actions=actions,
+            state_type=state_type,
+            unwrap=unwrap,
+            middleware=middleware,
+        )
         return cast("ServerReducer[S, A]", self._made(lambda: make(reducer, initial, key)))
 
     def fork(self, handle: AnyHandle, key: str, *, at: Offset | None = None) -> AnyHandle:
@@ -199,6 +212,10 @@ class Provider:
     def presence(self, room: str, model: type[M], *, ttl_s: float = 15.0, apart: bool = False) -> Presence[M]:
         made = self._made(lambda: self._target.presence(room, model, ttl_s=ttl_s, apart=apart))
         return cast("Presence[M]", made)
+
+    @property
+    def connection(self) -> Reading[asynchronous.Connection]:
+        return cast("Reading[asynchronous.Connection]", self._made(lambda: self._target.connection))
 
     def _made(self, make: Callable[[], Any]) -> Any:
         home = self._home

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final, Protocol
 
-__all__ = ["MAX_ROUNDS", "Notified", "batch", "held"]
+__all__ = ["MAX_ROUNDS", "Notified", "batch", "gathered", "held"]
 
 MAX_ROUNDS: Final = 100
 """How often listeners may answer a notice by a new change before they are taken for an endless loop."""
@@ -89,6 +89,17 @@ def batch() -> Iterator[None]:
         ...     _ = left.increment()
         2 1
     """
+    with gathered(lambda tell: tell()):
+        yield
+
+
+@contextmanager
+def gathered(in_the_loop: Callable[[Callable[[], None]], None]) -> Iterator[None]:
+    """`batch`, for a caller that may be in another thread than the event loop.
+
+    Args:
+        in_the_loop: calls a function in the loop's thread, in the caller's context, and waits for it.
+    """
     if (around := _present.get()) is not None and around.is_open:
         yield
         return
@@ -98,6 +109,6 @@ def batch() -> Iterator[None]:
         try:
             yield
         finally:
-            present.tell()
+            in_the_loop(present.tell)
     finally:
         _present.reset(token)

@@ -53,6 +53,8 @@ MEMBERS = [
 ASYNC_TYPES = {"chunks", "declared", "on_done", "stream"}
 # What is the same in both: declarations, values, errors. The others have a face.
 FACED = {
+    "batch",
+    "use_connection",
     "Dispatch",
     "DurableStream",
     "IdempotentProducer",

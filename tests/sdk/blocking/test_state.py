@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from queue import Queue
+from typing import Any
 
 import pytest
 
 from durafold import Reject, atom, derived, reducer, reducer_atom, select
-from durafold.blocking import DurableStream, Provider
+from durafold.blocking import (
+    ClientSettings,
+    DispatchContext,
+    DurableStream,
+    Forward,
+    Provider,
+    batch,
+    use_connection,
+)
+from durafold.client import Backoff
 from durafold.computed import Get
 from durafold.errors import (
     ActionRejected,
@@ -19,6 +31,8 @@ from durafold.errors import (
 )
 from durafold.testing import FakeClock, LocalServer, ServerProcess
 from support.todos import Add, Todos, todo_reducer
+
+IMPATIENT = ClientSettings(backoff=Backoff(first_s=0.01, max_s=0.05))
 
 
 def put_back(before: list[str], action: dict[str, str]) -> dict[str, str]:
@@ -192,6 +206,65 @@ def test_changes_end_when_the_provider_does(server: ServerProcess, key: str) -> 
         changes = party.server_state(0, key).changes()
 
     assert list(changes) == [0]
+
+
+def test_of_a_batch_everybody_is_told_once_behind_it(party: Provider, key: str) -> None:
+    left, right = party.server_state(0, f"{key}/left"), party.server_state(0, f"{key}/right")
+    atoms = atom(left.key, 0), atom(right.key, 0)
+    both = derived(lambda get: (get(atoms[0]), get(atoms[1])))
+    told: Queue[tuple[int, int]] = Queue()
+    total = party.open(both)
+    total.subscribe(lambda: told.put(total.value))
+
+    with batch():
+        left.set(1)
+        right.set(2)
+        inside = (left.value, right.value)
+        left.set(3)
+
+    assert (inside, told.get(timeout=60)) == ((1, 2), (3, 2))
+
+
+def test_what_a_thread_batches_does_not_hold_up_others(party: Provider, key: str) -> None:
+    mine, yours = party.server_state(0, f"{key}/mine"), party.server_state(0, f"{key}/yours")
+    told: Queue[int] = Queue()
+    yours.subscribe(lambda: told.put(yours.value))
+
+    with batch():
+        mine.set(1)
+        thread = threading.Thread(target=lambda: yours.set(5))
+        thread.start()
+        thread.join()
+        seen = told.get(timeout=60)
+
+    assert seen == 5
+
+
+def test_middleware_of_asynchronous_code_serves_plain_python(server: ServerProcess, key: str) -> None:
+    def at_most_9(context: DispatchContext, action: Any, forward: Forward) -> Any:
+        if context.kind == "set" and action > 9:
+            raise Reject("9 is the most")
+        return forward(action)
+
+    with Provider(server.url, middleware=[at_most_9]) as party:
+        counter = party.server_state(0, key)
+        with pytest.raises(ActionRejected, match="9 is the most"):
+            counter.set(10)
+
+        assert (counter.value, counter.set(9).wait()) == (0, 9)
+
+
+def test_the_connection_is_a_reading_of_all_streams(local_server: LocalServer, key: str) -> None:
+    with Provider(local_server.url, transport=local_server.transport("ann"), settings=IMPATIENT) as party:
+        party.server_state(0, key).ready(timeout_s=60)
+        connections = party.connection.changes()
+        first, used = next(connections).status, use_connection().status
+        local_server.cut_off("ann")
+        lost = next(present for present in connections if present.status == "reconnecting")
+        local_server.reconnect("ann")
+        back = next(present for present in connections if present.status == "live")
+
+    assert (first, used, lost.key, back.reason) == ("live", "live", key, None)
 
 
 def test_presence_shows_who_else_is_here(party: Provider, other: Provider, key: str) -> None:
