@@ -50,6 +50,8 @@ FilledByApp: TypeAlias = Mapping[str, Callable[[Any], str | None]]
 Members: TypeAlias = dict[str, Any]
 """Vars and events of a class, by name."""
 
+_NONE: Final[Parameters] = {}
+
 HUB: Final = Hub()
 """What this process's app declares."""
 
@@ -61,13 +63,17 @@ class Place:
     Attributes:
         key: as it was declared.
         filled: parameters of the key that no browser has a say in.
+        has_parameters: whether the key has any.
     """
 
     key: str
     filled: FilledByApp
+    has_parameters: bool
 
     def parameters(self, state: rx.State) -> Parameters:
         """What the page of a tab says, and above that, what the app says."""
+        if not self.has_parameters:
+            return _NONE
         said_by_app = {name: fill(state) for name, fill in self.filled.items()}
         return {**route_parameters_of(state), **said_by_app}
 
@@ -102,7 +108,7 @@ def place_of(spec: Spec, parameters: FilledByApp | None) -> Place:
         ConfigurationError: the key was declared with another meaning, or the app runs already.
     """
     HUB.declare(spec)
-    return Place(spec.key, dict(parameters or {}))
+    return Place(spec.key, dict(parameters or {}), bool(spec.parameters))
 
 
 def uncached(
