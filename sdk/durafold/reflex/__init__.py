@@ -10,7 +10,7 @@
     app = mount(rx.App())
     app.add_page(index)
 
-Both functions return an `rx.State` class with these vars:
+`use_server_state` and `use_server_reducer` return an `rx.State` class with these vars:
 
 - `value`: the shared state; changes made here show at once, before they are confirmed.
 - `status`: how the app stands with the stream server: `connecting`, `live`, `reconnecting`, `degraded`,
@@ -19,9 +19,14 @@ Both functions return an `rx.State` class with these vars:
 
 A key may have parameters, which the address of the page fills in: with `use_server_state("", "rooms/[room]")`
 and the route `/rooms/[room]`, every room has a stream of its own, opened while somebody looks at it.
+Parameters that no browser may choose, such as the user's name, come from the app: `parameters={"user": ...}`.
 
-`use_presence("rooms/[room]", Person)` returns such a class too, for who else looks at a page: the vars
-`others`, `count` and `me`, and the events `show` and `update`.
+`use_atom` makes such a class of what `durafold.atom`, `atom_family`, `reducer_atom`, `derived` or `select`
+declare, and `class Page(DurableState, store=...)` is the same with vars and handlers of your own.
+`use_presence` is about who else looks at a page, `use_connection` about whether all this is up to date.
+
+Tabs attach when they first read a var, and are forgotten when their socket is gone: besides `mount`, nothing
+needs to be called.
 
 A subclass can add computed vars over them (`@rx.var(cache=False)`, reading `self.value`); for these there is
 also `self.confirmed`, the state without unconfirmed changes. Every state class of an app is sent to every

@@ -74,7 +74,7 @@ def use_atom(
 ) -> Any:
     """The class of something declared with `atom`, `atom_family`, `reducer_atom`, `derived` or `select`.
 
-    Call it at module level; nothing is opened until the app runs. ::
+    Call it at module level; nothing is opened until the app runs.
 
         cart = reducer_atom("cart", cart_reducer, Cart())
         title = atom_family("todos/{}/title", "untitled")

@@ -20,7 +20,7 @@ __all__ = ["use_connection"]
 def use_connection(*, name: str = "Connection") -> type[ConnectionClass]:
     """How a page stands with everything durable that it shows.
 
-    Call it at module level. ::
+    Call it at module level.
 
         Connection = use_connection()
 

@@ -32,7 +32,7 @@ class _Declaring(BaseStateMeta):
 
 
 class DurableState(metaclass=_Declaring):
-    """A state class with the vars and events of something durable, and whatever else you give it. ::
+    """A state class with the vars and events of something durable, and whatever else you give it.
 
         todos = reducer_atom("todos", todo_reducer, Todos())
 
