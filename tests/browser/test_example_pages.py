@@ -26,12 +26,12 @@ pytestmark = [
 
 
 @pytest.fixture
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Address of an example's pages, by its name."""
+def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ReflexApp]:
+    """An example by its name, with its pages."""
     require_chromium()
     source = EXAMPLES / request.param
     with ReflexApp(f"http://127.0.0.1:{free_port()}/v1/stream", tmp_path, pages=True, source=source) as app:
-        yield app.url
+        yield app
 
 
 def texts(page: Page) -> list[str]:
@@ -44,9 +44,9 @@ def add(page: Page, *new: str) -> None:
     page.wait_for(lambda: texts(page) == list(new))
 
 
-@pytest.mark.parametrize("address", ["todo"], indirect=True)
-def test_todos_are_put_in_order_by_mouse_finger_and_keys(address: str) -> None:
-    with Page(address) as here, Page(address, width=390, dark=True) as there:
+@pytest.mark.parametrize("app", ["todo"], indirect=True)
+def test_todos_are_put_in_order_by_mouse_finger_and_keys_until_the_app_is_away(app: ReflexApp) -> None:
+    with Page(app.url) as here, Page(app.url, width=390, dark=True) as there:
         add(here, "a", "b", "c", "d")
 
         here.press_at(here.all(".grip")[0], (0, 30), (0, 30), (0, 40))
@@ -67,10 +67,13 @@ def test_todos_are_put_in_order_by_mouse_finger_and_keys(address: str) -> None:
         there.screenshot("todo-phone")
         assert (here.errors(), there.errors()) == ([], [])
 
+        app.kill()
+        here.wait_for(lambda: here.one(".banner").text.startswith("No connection to the app."))
 
-@pytest.mark.parametrize("address", ["whiteboard"], indirect=True)
-def test_a_line_shows_while_it_is_drawn_and_is_kept_and_undone_as_a_whole(address: str) -> None:
-    room = f"{address}/board/lines"
+
+@pytest.mark.parametrize("app", ["whiteboard"], indirect=True)
+def test_a_line_shows_while_it_is_drawn_and_is_kept_and_undone_as_a_whole(app: ReflexApp) -> None:
+    room = f"{app.url}/board/lines"
     with Page(room) as here, Page(room, dark=True) as there:
         here.wait_for(lambda: here.one(".people .count").text == "2 people here")
         here.press_at(here.one(".paper svg"), (40, 20), (40, -60), (40, 20), (40, 40))

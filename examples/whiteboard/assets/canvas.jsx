@@ -132,7 +132,7 @@ export function Canvas({ shapes, others, onShow, onAction }) {
 
   function onDoubleClick(event) {
     const touched = find(shapes, idAt(event));
-    if (touched?.kind === "note") edit(touched);
+    if (tool === "hand" && touched?.kind === "note") edit(touched);
   }
 
   function leave() {

@@ -35,7 +35,10 @@ function Note({ text }) {
 
 export function Editor({ note, onText, onDone }) {
   const field = useRef(null);
-  useEffect(() => field.current.focus(), []);
+  useEffect(() => {
+    field.current.focus();
+    field.current.setSelectionRange(note.text.length, note.text.length);
+  }, []);
   const onKeyDown = (event) => {
     if (event.key === "Escape" || (event.key === "Enter" && !event.shiftKey)) event.target.blur();
   };
