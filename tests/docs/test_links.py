@@ -17,7 +17,7 @@ LLMS: Final = DOCS / "llms.txt"
 TEXTS: Final = [
     *PAGES,
     LLMS,
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md")),
     *sorted((ROOT / "examples").glob("*/README.md")),
 ]
 
