@@ -50,6 +50,15 @@ FAMILIES: Final = {
 }
 """The other modules that programs import from, with their titles."""
 
+REMARKS: Final = {
+    "durafold.blocking": """\
+Classes have the methods, arguments and errors of those with the same names above, without `async` and
+`await`. What differs is said here.
+
+""",
+}
+"""What to know before the names of a section."""
+
 INTRODUCTION: Final = """\
 # API
 
@@ -100,7 +109,7 @@ def _is_from_another_section(module: str, name: str) -> bool:
 
 def _section(title: str, module: str, names: list[str]) -> str:
     origin = f"From `{module}`.\n\n" if module else ""
-    return f"## {title}\n\n{origin}" + "".join(f"::: {name}\n\n" for name in names)
+    return f"## {title}\n\n{origin}{REMARKS.get(module, '')}" + "".join(f"::: {name}\n\n" for name in names)
 
 
 if __name__ == "__main__":
