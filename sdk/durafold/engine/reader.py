@@ -162,7 +162,7 @@ class Reader:
             gap = await self._sink.skip_trimmed(error)
             if gap is not None:
                 self._set_failure(gap)
-                await self._rest()
+                await self._rest(gap)
         elif is_elsewhere and self._sink.offset != START:
             # The stream was deleted, and perhaps made anew: what we have is of no use for this one.
             if self.exists.is_set():  # whoever waits for it already goes on waiting
