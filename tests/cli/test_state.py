@@ -153,6 +153,16 @@ def test_a_shared_value_is_folded_by_the_name_of_its_atom(durafold: CommandLine,
     assert last["state"] == {"milk": 2}
 
 
+def test_a_value_that_stays_null_asks_for_what_it_begins_with(durafold: CommandLine, name: str) -> None:
+    durafold.ok("dispatch", name, "--create", "--kind", "op", '["increment", 2]')
+
+    unsaid = durafold.ok("state", name)
+    said = durafold.ok("state", name, "--initial", "0")
+
+    assert (unsaid.out, said.out, said.err) == ("null\n", "2\n", "")
+    assert "--initial JSON" in unsaid.err
+
+
 def test_only_json_streams_can_be_folded(durafold: CommandLine, name: str) -> None:
     durafold.ok("create", name, "--type", "text")
 

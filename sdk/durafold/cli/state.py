@@ -75,6 +75,11 @@ async def state(
     async for batch in batches_until(handle, _offset(to)):
         confirmed = fold_batch(definition.step, confirmed, batch).confirmed
     _print_state(session, stream, definition, confirmed)
+    if reducer == "set-state" and initial is None and confirmed.state is None and confirmed.position:
+        session.output.warn(
+            "Nothing in it applies to null, and what a shared value begins with is not in its stream: "
+            "give that with --initial JSON, or name the atom with --reducer module:name"
+        )
     if follow:
         await _follow(session, stream, handle, definition, confirmed)
 
