@@ -36,7 +36,11 @@ _WORST_FIRST: Final[tuple[Status, ...]] = (
 
 def worst(statuses: Iterable[Status]) -> Status:
     """The status of what is made of several streams; `live` if there are none."""
-    return min(statuses, key=_WORST_FIRST.index, default=_WORST_FIRST[-1])
+    seen = set(statuses)
+    for status in _WORST_FIRST:
+        if status in seen:
+            return status
+    return "live"
 
 
 OnFault = Literal["skip", "halt"]

@@ -134,7 +134,7 @@ class Connections:
     def _worst(self) -> Connection:
         engines = {key: shared.engine for key, shared in self._shared.items()}
         statuses: dict[str, Status] = {key: engine.status for key, engine in engines.items()}
-        open_ = {key: status for key, status in statuses.items() if status != "closed"}
+        open_: dict[str, Status] = {key: status for key, status in statuses.items() if status != "closed"}
         status = worst(open_.values())
         if status == "live":
             return Connection("live")
