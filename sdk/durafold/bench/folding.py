@@ -52,7 +52,7 @@ def _typed_tally(state: dict[str, Any], action: _Step) -> dict[str, Any]:
     return {**state, "count": state["count"] + by}
 
 
-@reducer(dict[str, Any], draft=True)
+@reducer(draft=True)
 def _tick(state: dict[str, Any], action: dict[str, Any]) -> None:
     state["cards"][action["card"]]["done"] = action["done"]
 
@@ -65,13 +65,21 @@ def _tick_by_hand(state: dict[str, Any], action: dict[str, Any]) -> dict[str, An
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """A reducer, and what it is measured with."""
+    """A reducer, and what it is measured with.
+
+    Attributes:
+        reducer: for a replica.
+        by_hand: the same without this package.
+        initial: state before the first action.
+        payload: the n-th action.
+        actions: their type, if they are not plain dicts, which nothing checks.
+    """
 
     reducer: Callable[[Any, Any], Any]
     by_hand: Callable[[Any, Any], Any]
     initial: Any
     payload: Callable[[int], dict[str, Any]]
-    actions: Any = dict[str, Any]
+    actions: Any = None
 
 
 _TALLY: Final = _Case(tally, tally, INITIAL_TALLY, lambda n: {"type": "add", "by": n % 7})

@@ -232,7 +232,8 @@ def fold_batch(
     others_changed = False
     # For every message of a long log: what `fold` does stands here, to save the call.
     for position, message in enumerate(batch.messages, confirmed.position):
-        if message.id is not None and not seen.is_new(message.id):
+        identity = message.id
+        if identity is not None and not seen.is_new(identity):
             continue
         before, outcome = state, CONFLICT
         if message.if_revision is None or message.if_revision == revision:

@@ -30,6 +30,8 @@ SERVER is one of
 
 Servers that run get streams below durafold-bench/, deleted afterwards. Start them anew before you measure
 memory: what a process has let go of is not seen to grow again.
+
+`durafold bench --client` measures clients instead, and `durafold bench --state` shared state.
 """
 
 
