@@ -23,6 +23,7 @@ class Counts(rx.State, mixin=True):
 
     @rx.event
     def ask(self) -> None:
+        gc.collect()  # what nobody holds any more is no longer there
         self.asked += 1
         self.tasks = sum("durafold" in task.get_name() for task in asyncio.all_tasks())
         self.tabs = len(HUB.tabs)
