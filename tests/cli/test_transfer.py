@@ -36,6 +36,15 @@ def test_export_to_a_file_tells_what_is_in_it(durafold: CommandLine, name: str, 
     assert durafold.ok("import", str(file), "--as", f"{name}-copy").out == f"Imported {name}-copy: 2 parts\n"
 
 
+def test_retention_goes_with_a_stream(durafold: CommandLine, name: str) -> None:
+    durafold.ok("create", name, "--retention-bytes", "5000", "--retention-age", "60")
+
+    durafold.ok("import", "--prefix", "copy-", stdin=durafold.ok("export", name).data)
+
+    (copy,) = durafold.ok("info", f"copy-{name}", "--json").records
+    assert (copy["retention_bytes"], copy["retention_age_s"]) == (5000, 60)
+
+
 def test_a_failed_export_leaves_no_file(durafold: CommandLine, name: str, tmp_path: Path) -> None:
     outcome = durafold("export", name, "--file", str(tmp_path / "backup.ndjson"))
 

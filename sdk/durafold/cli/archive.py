@@ -33,6 +33,8 @@ class Begin:
     content_type: str
     ttl_s: int | None
     expires_at: str | None
+    retention_bytes: int | None = None
+    retention_age_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ def begin_line(begin: Begin) -> str:
             "content_type": begin.content_type,
             "ttl_s": begin.ttl_s,
             "expires_at": begin.expires_at,
+            "retention_bytes": begin.retention_bytes,
+            "retention_age_s": begin.retention_age_s,
         },
         ensure_ascii=False,
     )
@@ -108,9 +112,8 @@ def _parsed(value: dict[str, Any], line: bytes) -> Line:
     if "durafold_export" in value:
         if value["durafold_export"] != VERSION:
             raise ValueError(f"it is of version {value['durafold_export']}, and this program knows {VERSION}")
-        return Begin(
-            str(value["stream"]), str(value["content_type"]), value.get("ttl_s"), value.get("expires_at")
-        )
+        settings = (value.get(name) for name in ("ttl_s", "expires_at", "retention_bytes", "retention_age_s"))
+        return Begin(str(value["stream"]), str(value["content_type"]), *settings)
     if "end" in value:
         return End(int(value["count"]), bool(value["closed"]))
     if "text" in value:

@@ -66,7 +66,13 @@ _ENTRIES: Final = (
     Entry(
         "conformance", SERVER, "server_commands", "conformance", "Check a stream server against the protocol."
     ),
-    Entry("bench", SERVER, "server_commands", "bench", "Measure stream servers, clients or shared state, side by side."),
+    Entry(
+        "bench",
+        SERVER,
+        "server_commands",
+        "bench",
+        "Measure stream servers, clients or shared state, side by side.",
+    ),
     Entry("demo", TOOLS, "demo_command", "demo", "Start a stream server and the demo app."),
     Entry("doctor", TOOLS, "doctor", "doctor", "Find out what does not work, and what to do about it."),
     Entry("version", TOOLS, "version", "version", "Print the version."),

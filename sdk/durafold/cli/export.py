@@ -72,7 +72,8 @@ async def _export(session: Session, name: str, sink: _Sink, advance: Callable[[i
     stream = session.stream(name)
     info = await stream.head()
     expires_at = None if info.expires_at is None else info.expires_at.isoformat()
-    sink.lines([begin_line(Begin(name, info.content_type, info.ttl_s, expires_at))])
+    kept = info.retention_bytes, info.retention_age_s
+    sink.lines([begin_line(Begin(name, info.content_type, info.ttl_s, expires_at, *kept))])
     window, parts, size_bytes, closed = Window(), 0, 0, False
     async for page in stream.pages():
         part = window.cut(page)

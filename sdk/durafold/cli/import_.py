@@ -96,7 +96,12 @@ def _sentence(record: dict[str, Any]) -> str:
 async def _create(stream: DurableStream, begin: Begin, *, append: bool) -> None:
     if begin.expires_at is not None and datetime.fromisoformat(begin.expires_at) <= datetime.now(UTC):
         raise ConfigurationError(f"{begin.stream} has expired, at {begin.expires_at}")
-    info = await stream.create(ttl_s=begin.ttl_s, expires_at=begin.expires_at)
+    info = await stream.create(
+        ttl_s=begin.ttl_s,
+        expires_at=begin.expires_at,
+        retention_bytes=begin.retention_bytes,
+        retention_age_s=begin.retention_age_s,
+    )
     if info.created or append:
         return
     if (await stream.read()).data:
