@@ -358,7 +358,11 @@ async def _fetch(
                 gap = _gap(definition, error)
     if gap is not None:
         raise gap
-    return await _fetch_after(source, definition, cached)
+    try:
+        return await _fetch_after(source, definition, cached)
+    except StreamGone as error:
+        gap = _gap(definition, error) if cached is None else None
+        raise gap or error from None
 
 
 async def _fetch_after(
@@ -370,6 +374,7 @@ async def _fetch_after(
         async for page in source.stream(definition.key).pages(Offset(confirmed.offset)):
             if confirmed.offset != START and page.next_offset < confirmed.offset:
                 raise StreamGone("The stream was made anew", status=200, offset=confirmed.offset)
+            page.require_beginning()
             batch = Batch(Envelopes(page.json()), page.offset, page.next_offset)
             confirmed = fold_batch(definition.step, confirmed, batch).confirmed
     except StreamNotFound:

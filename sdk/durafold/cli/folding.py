@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from durafold.state.reducer import Message
 from durafold.state.replica import Batch, Confirmed, Mark, fold_batch
 from durafold.wire.envelope import from_message
+from durafold.wire.offsets import START
 
 if TYPE_CHECKING:
     from durafold.client import DurableStream, Offset, Page
@@ -80,16 +81,25 @@ def batch_of(page: Page, messages: Sequence[Any] | None = None, next_offset: str
     return Batch([from_message(message) for message in found], page.offset, next_offset or page.next_offset)
 
 
-async def batches_until(stream: DurableStream, until: Offset | None) -> AsyncGenerator[Batch]:
+async def batches_until(
+    stream: DurableStream, until: Offset | None, warn: Callable[[str], None]
+) -> AsyncGenerator[Batch]:
     """The messages of a JSON stream up to an offset, which may lie within a page, or up to the tail.
 
     Only a server can tell where in a page an offset lies. So what comes behind it is counted: from the offset
     and from the page on, until both have arrived at the same place.
 
+    Args:
+        stream: the stream.
+        until: the offset; None for the tail.
+        warn: is told if the server no longer keeps the beginning.
+
     Raises:
         DurafoldError: what reading raises.
     """
     async for page in stream.pages():
+        if page.offset == START and page.earliest_offset is not None:
+            warn("The beginning of the stream is no longer kept: this is folded from what is left of it")
         if until is None or page.next_offset <= until:  # PROTOCOL §8: offsets sort as strings
             yield batch_of(page)
             if page.next_offset == until:

@@ -72,7 +72,7 @@ async def state(
     handle = session.stream(stream)
     await _check_is_json(handle)
     confirmed: Confirmed[Any] = Confirmed(definition.initial)
-    async for batch in batches_until(handle, _offset(to)):
+    async for batch in batches_until(handle, _offset(to), session.output.warn):
         confirmed = fold_batch(definition.step, confirmed, batch).confirmed
     _print_state(session, stream, definition, confirmed)
     if reducer == "set-state" and initial is None and confirmed.state is None and confirmed.position:
@@ -105,7 +105,7 @@ async def replay(
     handle = session.stream(stream)
     await _check_is_json(handle)
     confirmed: Confirmed[Any] = Confirmed(definition.initial)
-    async for batch in batches_until(handle, _offset(to)):
+    async for batch in batches_until(handle, _offset(to), session.output.warn):
         for step in steps_of(definition, confirmed, batch):
             _print_step(session, definition, step, diff=diff)
             confirmed = step.after

@@ -53,6 +53,7 @@ def page(reply: Reply, *, offset: Offset, content_type: str = "") -> Page:
         up_to_date=closed or names.is_true(reply.header(names.STREAM_UP_TO_DATE)),
         closed=closed,
         cursor=reply.header(names.STREAM_CURSOR),
+        earliest_offset=reply.header(names.STREAM_EARLIEST_OFFSET),
     )
 
 

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from durafold.client.encoding import decode_json
-from durafold.errors import MalformedResponse
-from durafold.wire.offsets import Offset
+from durafold.errors import MalformedResponse, StreamGone
+from durafold.wire.offsets import START, Offset
 
 __all__ = ["AppendResult", "CloseResult", "Page", "StreamInfo"]
 
@@ -82,6 +82,8 @@ class Page:
         up_to_date: nothing more was there when the server answered.
         closed: nothing more will ever be there.
         cursor: what the server wants echoed on the next live request.
+        earliest_offset: where the stream begins now, if the server has said that it no longer keeps what was
+            before this page.
         skipped: how much lies between `offset` and `data`, because a checkpoint said that it was handled:
             messages of a JSON stream, bytes of others.
     """
@@ -93,7 +95,23 @@ class Page:
     up_to_date: bool = False
     closed: bool = False
     cursor: str | None = None
+    earliest_offset: str | None = None
     skipped: int = 0
+
+    def require_beginning(self) -> None:
+        """Check that a page which was asked for from `START` has what the stream began with.
+
+        Raises:
+            StreamGone: the server no longer keeps the beginning.
+        """
+        if self.offset == START and self.earliest_offset is not None:
+            raise StreamGone(
+                "The beginning of the stream is no longer kept",
+                status=200,
+                offset=START,
+                earliest_offset=self.earliest_offset,
+                hint="Start from a snapshot, or read on from the earliest offset if the rest will do",
+            )
 
     def json(self) -> list[Any]:
         """The messages of a JSON stream, in order.

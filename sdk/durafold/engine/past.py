@@ -25,6 +25,7 @@ async def read_history(stream: DurableStream, definition: Definition[S]) -> Hist
     messages: list[Any] = []
     offset: Offset = START
     async for page in stream.pages():
+        page.require_beginning()
         messages += page.json()
         offset = page.next_offset
     return History(definition.step, definition.initial, Envelopes(messages), offset)

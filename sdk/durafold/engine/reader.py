@@ -129,6 +129,7 @@ class Reader:
         async with follower:
             async for page in follower:
                 _require_json(page)
+                page.require_beginning()
                 await self._sink.take(page)
                 self._works()
 

@@ -208,6 +208,9 @@ def _page_headers(view: PageView) -> HeaderList:
         headers.append(_UP_TO_DATE)
     if view.closed:
         headers.append(_CLOSED)
+    if stream.start and view.start == stream.start:
+        # Otherwise nobody who begins at -1 could tell that there was something before.
+        headers.append((b"stream-earliest-offset", stream.offset(stream.start).encode()))
     return headers
 
 

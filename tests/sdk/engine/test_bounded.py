@@ -164,6 +164,27 @@ async def test_without_a_snapshot_a_client_that_missed_what_was_trimmed_says_so_
     assert notices == []
 
 
+async def test_a_new_client_takes_what_is_left_of_a_stream_for_nothing_else(
+    server: ServerProcess, key: str, errors: list[Exception]
+) -> None:
+    gap = "no longer kept"
+    async with await create(server, key) as stream:
+        async with Provider(server.url) as writer:
+            await write_and_be_trimmed(writer, key, stream, waves=1)
+        async with Provider(server.url, settings=IMPATIENT, on_error=errors.append) as party:
+            handle = party.server_reducer(tally, {}, key)
+
+            with pytest.raises(StreamGone, match=gap):
+                await handle.ready()
+            with pytest.raises(StreamGone, match=gap):
+                await handle.history()
+        with pytest.raises(StreamGone, match=gap):
+            await load_stream_with_reducer(server.url, key, tally, {}, cache=MemoryStateCache())
+
+    assert (handle.status, handle.value) == ("closed", {})
+    assert [type(error) for error in errors] == [StreamGone]
+
+
 async def save_snapshot(server: ServerProcess, key: str, handle: ServerReducer[dict[str, int], str]) -> None:
     """Write what a client that has been here all the time knows beside the stream."""
     definition = handle._engine.definition

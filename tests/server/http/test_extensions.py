@@ -265,6 +265,7 @@ def test_what_is_no_longer_kept_is_410_and_names_the_earliest_offset(
     assert gone.headers["stream-earliest-offset"] == offsets[2]
     assert offsets[2] in gone.text
     assert start.json() == [3, 3, 4, 4]
+    assert start.headers["stream-earliest-offset"] == offsets[2]
     assert client.get(url, params={"offset": offsets[2]}).content == start.content
 
 
@@ -277,6 +278,7 @@ def test_a_stream_may_ask_to_be_kept_whole(client: httpx.Client, keeping: Server
 
     until_trimmed(client, other)
 
+    assert "stream-earliest-offset" not in client.get(kept).headers
     assert client.get(kept).content == b"0123456789" * 2
     assert client.get(other).content == b"0123456789"
 
