@@ -33,6 +33,7 @@ class _Batch:
 
     def hold(self, notified: Notified, *, value: bool) -> None:
         self._due[notified] = value or self._due.get(notified, False)
+        _holders.setdefault(notified, self)
 
     def tell(self) -> None:
         """Tell everybody; what is derived announces itself meanwhile, and is held once more."""
@@ -41,6 +42,7 @@ class _Batch:
             while self._due:
                 notified = next(iter(self._due))
                 value = self._due.pop(notified)
+                self._let_go(notified)
                 rounds[notified] += 1
                 if rounds[notified] > MAX_ROUNDS:
                     notified.give_up()
@@ -48,15 +50,28 @@ class _Batch:
                     notified.tell(value=value)
         finally:
             self.is_open = False
+            for notified in self._due:
+                self._let_go(notified)
 
+    def _let_go(self, notified: Notified) -> None:
+        if _holders.get(notified) is self:
+            del _holders[notified]
+
+
+# What a block in one thread has changed may come back from the server before the block ends: that is told
+# behind the block, too.
+_holders: Final[dict[Notified, _Batch]] = {}
 
 _present: ContextVar[_Batch | None] = ContextVar("durafold_batch", default=None)
 
 
 def held(notified: Notified, *, value: bool) -> bool:
-    """Whether a block around the caller holds the notice back, and will give it."""
+    """Whether a block holds the notice back, and will give it: one around the caller, or one that has changed
+    the same thing."""
     present = _present.get()
     if present is None or not present.is_open:  # a task that was started in a block outlives it
+        present = _holders.get(notified)
+    if present is None:
         return False
     present.hold(notified, value=value)
     return True
@@ -78,7 +93,8 @@ def batch() -> Iterator[None]:
     is told of it, and the exception goes on. Of actions that are refused or rejected, each stands for itself.
 
     Blocks may be nested; the outermost counts. Nothing should be awaited in the block: it would be sent in
-    parts, and listeners would wait longer for what this task changes. Other tasks are not held up.
+    parts, and listeners would wait longer for all changes of what this task has changed. Who listens to other
+    things is not held up, and who awaits (`ready`, `wait_for`, a dispatch) is never.
 
     Example:
         >>> left, right = party.server_state(0, "left"), party.server_state(0, "right")

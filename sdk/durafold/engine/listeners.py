@@ -71,14 +71,14 @@ class Listeners:
         Args:
             value: it is the value itself that has changed, not only its progress.
         """
+        if self._changed is not None:  # who waits is no listener, and may be what the batch itself waits for
+            self._changed.set()
+            self._changed = None
         if not held(self, value=value):
             self.tell(value=value)
 
     def tell(self, *, value: bool) -> None:
-        """Tell of a change now."""
-        if self._changed is not None:
-            self._changed.set()
-            self._changed = None
+        """Tell those who listen of a change now."""
         self._due = value or bool(self._due)
         if self._notifying:
             return

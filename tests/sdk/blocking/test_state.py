@@ -215,14 +215,27 @@ def test_of_a_batch_everybody_is_told_once_behind_it(party: Provider, key: str) 
     told: Queue[tuple[int, int]] = Queue()
     total = party.open(both)
     total.subscribe(lambda: told.put(total.value))
+    left.set(10).wait()
+    right.set(20).wait()
+    run_callbacks(party, key)  # no notice of before is on its way any more
+    while not told.empty():
+        told.get()
 
     with batch():
         left.set(1)
-        right.set(2)
+        right.set(2).wait()  # the server has it before the block ends
         inside = (left.value, right.value)
         left.set(3)
 
     assert (inside, told.get(timeout=60)) == ((1, 2), (3, 2))
+
+
+def run_callbacks(party: Provider, key: str) -> None:
+    """Wait until all callbacks that are due have run: they come in order."""
+    last, has_run = party.server_state(0, f"{key}/last"), threading.Event()
+    last.subscribe(has_run.set)
+    last.set(1)
+    assert has_run.wait(60)
 
 
 def test_what_a_thread_batches_does_not_hold_up_others(party: Provider, key: str) -> None:
