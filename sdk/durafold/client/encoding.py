@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import (
     AsyncGenerator,
@@ -24,6 +25,7 @@ from durafold.wire import names
 
 __all__ = ["Chunks", "decode_json", "encode_json", "encode_message", "encoder_for", "join_messages"]
 
+_LONG_TEXT: Final = 16 * 1024
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
@@ -68,11 +70,24 @@ def decode_json(text: bytes | str) -> Any:
         RecursionError: it is too deeply nested.
     """
     try:
-        return from_json(text)
+        return _decoded(text)
     except ValueError:
         # Either it is no JSON, or one of the things that only the other takes: a half of a surrogate pair,
         # nesting beyond 200.
         return json.loads(text)
+
+
+def _decoded(text: bytes | str) -> Any:
+    if len(text) < _LONG_TEXT or not gc.isenabled():
+        return from_json(text)
+    # The garbage collector would look through a long value again and again while it is made, for a third of
+    # all the time, and find nothing: values of JSON have no cycles. No other code runs meanwhile, because the
+    # decoder does not let go of the interpreter.
+    gc.disable()
+    try:
+        return from_json(text)
+    finally:
+        gc.enable()
 
 
 def encoder_for(content_type: str) -> Callable[[Any], bytes]:

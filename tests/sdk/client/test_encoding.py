@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 from typing import Any
@@ -60,6 +61,21 @@ def test_odd_json_is_read_as_the_standard_library_reads_it(text: str) -> None:
 def test_what_is_no_json_is_refused(text: bytes) -> None:
     with pytest.raises(ValueError, match=r"column|decode"):
         decode_json(text)
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_the_garbage_collector_is_afterwards_what_it_was_before(is_on: bool) -> None:
+    long = b"[" + b"1," * 20_000
+    was_on = gc.isenabled()
+    (gc.enable if is_on else gc.disable)()
+    try:
+        assert decode_json(long + b"1]") == [1] * 20_001
+        with pytest.raises(ValueError, match="column"):
+            decode_json(long)
+
+        assert gc.isenabled() is is_on
+    finally:
+        (gc.enable if was_on else gc.disable)()
 
 
 def test_a_string_is_a_json_value_in_a_json_stream_and_text_elsewhere() -> None:
