@@ -111,6 +111,30 @@ def test_what_could_not_be_said_is_said_with_what_came_meanwhile() -> None:
     assert voices.take() == []
 
 
+def test_who_left_and_came_back_before_it_was_said_never_left() -> None:
+    voices = Voices[str]("app")
+    voices.show("app.1", "a", "a")
+    voices.take()
+
+    voices.leave("app.1")
+    voices.show("app.1", "b", "b")
+
+    assert voices.take() == [{"type": "here", "meta": {"client": "app.1"}, "payload": "b"}]
+
+
+def test_who_came_back_before_the_leaving_could_be_said_never_left() -> None:
+    voices = Voices[str]("app")
+    voices.show("app.1", "a", "a")
+    voices.take()
+    voices.leave("app.1")
+    lost = voices.take()
+
+    voices.show("app.1", "b", "b")
+    voices.put_back(lost)
+
+    assert voices.take() == [{"type": "here", "meta": {"client": "app.1"}, "payload": "b"}]
+
+
 def test_everybody_is_said_again_when_somebody_asks() -> None:
     voices = Voices[str]("app")
     voices.show("app.1", "a", "a")
@@ -170,6 +194,21 @@ async def test_who_leaves_is_gone_at_once(server: LocalServer) -> None:
             await eventually(lambda: anns.others)
 
         await eventually(lambda: not anns.others)
+
+
+async def test_a_leaving_that_arrives_behind_the_coming_back_is_answered(server: LocalServer) -> None:
+    async with server.provider("ann") as ann, server.provider("ben") as ben:
+        anns, bens = await entered(ann).ready(), await entered(ben).ready()
+        anns.set(Cursor(x=1))
+        await eventually(lambda: bens.others)
+        (who,) = bens.others
+        counts: list[int] = []
+        bens.subscribe(lambda: counts.append(len(bens.others)))
+        stream = DurableStream(f"{server.url}/v1/stream/room/__presence__", transport=server.transport())
+
+        await stream.append({"type": "gone", "meta": {"client": who}})
+
+        await eventually(lambda: counts == [0, 1])
 
 
 async def test_the_last_handle_of_a_room_leaves_it(server: LocalServer) -> None:

@@ -260,15 +260,23 @@ class Room(Generic[M]):
     def _hear(self, message: Any) -> bool:
         """Heed one message; returns whether it changes who is here."""
         client = sender_of(message)
-        if client is None or self._is_ours(client):
+        if client is None:
             return False
         kind = message.get("type")
+        if self._is_ours(client):
+            if kind == GONE and client in self._voices.people:
+                self._answer()  # who left a moment ago is back, and the leaving was said last
+            return False
         if kind == HERE:
             return self._hear_here(client, message.get("payload"))
         if kind == WHO and self._voices.people:
-            self._voices.repeat()
-            self._due.set()
+            self._answer()
         return kind == GONE and self._roster.leave(client)
+
+    def _answer(self) -> None:
+        """Say soon who of this process is here."""
+        self._voices.repeat()
+        self._due.set()
 
     def _is_ours(self, client: str) -> bool:
         return client == self._client or client.startswith(f"{self._client}.")

@@ -42,13 +42,14 @@ class Voices(Generic[M]):
         self._payloads: dict[str, Any] = {}
         self._asks = False
         self._due: set[str] = set()
-        self._gone: list[str] = []
+        self._gone: set[str] = set()
 
     def show(self, person: str, value: M, payload: Any) -> None:
         """Somebody shows something else from now on; `payload` is its JSON form."""
         self.people = MappingProxyType({**self.people, person: value})
         self._payloads[person] = payload
         self._due.add(person)
+        self._gone.discard(person)
 
     def leave(self, person: str) -> bool:
         """Somebody leaves. Returns whether they showed anything."""
@@ -56,7 +57,7 @@ class Voices(Generic[M]):
             return False
         self.people = MappingProxyType({who: shown for who, shown in self.people.items() if who != person})
         del self._payloads[person]
-        self._gone.append(person)
+        self._gone.add(person)
         return True
 
     def ask(self) -> None:
@@ -71,8 +72,8 @@ class Voices(Generic[M]):
         """What is to be said now."""
         asking = [who(self._asker)] if self._asks else []
         coming = [here(person, shown) for person, shown in self._payloads.items() if person in self._due]
-        leaving = [gone(person) for person in self._gone]
-        self._asks, self._due, self._gone = False, set(), []
+        leaving = [gone(person) for person in sorted(self._gone)]
+        self._asks, self._due, self._gone = False, set(), set()
         return [*asking, *coming, *leaving]
 
     def put_back(self, messages: Sequence[Message]) -> None:
@@ -81,5 +82,5 @@ class Voices(Generic[M]):
         for message in messages:
             by_kind.setdefault(message["type"], []).append(message["meta"]["client"])
         self._due |= self._payloads.keys() & by_kind.pop(HERE, ())
-        self._gone += by_kind.pop(GONE, ())
+        self._gone |= set(by_kind.pop(GONE, ())) - self._payloads.keys()
         self._asks = self._asks or bool(by_kind)
