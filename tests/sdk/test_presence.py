@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 from durafold.client import DurableStream
 from durafold.errors import ConfigurationError, InvalidAction, ProviderClosed, StreamConflict
@@ -354,6 +354,31 @@ async def test_messages_of_strangers_are_left_alone(server: LocalServer) -> None
         await eventually(lambda: anns.others)
 
         assert dict(anns.others) == {"ts": Cursor(x=5)}
+
+
+async def test_a_model_that_raises_is_reported_and_ends_neither_the_room_nor_the_provider(
+    server: LocalServer,
+) -> None:
+    class Seat(BaseModel):
+        row: str
+
+        @field_validator("row")
+        @classmethod
+        def known(cls, row: str) -> str:
+            return {"a": "a"}[row]
+
+    errors: list[Exception] = []
+    async with server.provider("ann", on_error=errors.append) as ann:
+        seats = await ann.presence("room", Seat).ready()
+        stream = DurableStream(f"{server.url}/v1/stream/room/__presence__", transport=server.transport())
+
+        await stream.append({"type": "here", "meta": {"client": "ben"}, "payload": {"row": "b"}})
+        await stream.append({"type": "here", "meta": {"client": "cat"}, "payload": {"row": "a"}})
+        await eventually(lambda: seats.others)
+
+        assert await ann.server_state(0, "count").increment() == 1
+        assert dict(seats.others) == {"cat": Seat(row="a")}
+        assert [type(error) for error in errors] == [KeyError]
 
 
 async def test_the_stream_of_a_room_is_kept_short_and_expires(server: LocalServer) -> None:

@@ -283,10 +283,12 @@ class Room(Generic[M]):
 
     def _hear_here(self, client: str, payload: Any) -> bool:
         try:
-            shown = self._codec.parse(payload)
+            return self._roster.hear(client, self._codec.parse(payload), anyio.current_time())
         except (ValidationError, UnknownAction):
             return False  # of another version of the program
-        return self._roster.hear(client, shown, anyio.current_time())
+        except Exception as error:  # noqa: BLE001 - of the user's model: it must not end the provider's streams
+            self._report(error)
+            return False
 
     def _status_changed(self, status: ReadStatus) -> None:
         self._reading = status
