@@ -27,7 +27,7 @@ from weakref import ref
 import anyio
 
 from durafold.client import Offset
-from durafold.engine import Listeners, Reading, Status, worst
+from durafold.engine import Listeners, Reading, Status, leave_batch, worst
 from durafold.errors import ConfigurationError, ProviderClosed
 from durafold.provider import Openable, Provider
 
@@ -188,7 +188,9 @@ class _Node(Generic[T]):
     def __init__(self, provider: Provider, declared: Derived[T]) -> None:
         self.provider = provider
         self.users = 0
-        self.listeners = Listeners(provider.report)
+        self.listeners = Listeners(
+            provider.report, lambda: [entry.reading._source.listeners for entry in self._inputs.values()]
+        )
         self._declared = ref(declared)  # a declaration that nobody holds any more may go
         self._function = declared.function
         self._name = declared.name
@@ -402,6 +404,7 @@ class _AsyncNode(_Node[T]):
         await super().ready()
 
     async def _run(self) -> None:
+        leave_batch()
         with self._life:
             while True:
                 self._outdated, self._is_running = anyio.Event(), True

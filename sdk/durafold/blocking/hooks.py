@@ -112,9 +112,9 @@ def batch() -> Iterator[None]:
     """Several changes in a block, of one or of many values, of which everybody is told once.
 
     In the block every change is in its `value` at once, as always. Behind it, listeners of each value that
-    has changed are told once, and derived values are computed once, from all changes together, those included
-    that others have made to the same values meanwhile. What is dispatched is sent as it comes, unlike in
-    asynchronous code, where a block goes out in one append.
+    has changed are told once, and derived values are computed once, from all changes together; what comes
+    from elsewhere meanwhile, on the same values, waits too. It holds for the thread that enters it. What is
+    dispatched is sent as it comes, unlike in asynchronous code, where a block goes out in one append.
 
     It is no transaction. If the block raises, what it had dispatched until then stays dispatched, everybody
     is told of it, and the exception goes on. Blocks may be nested; the outermost counts.

@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from durafold.engine.batching import batch
+from durafold.engine.batching import batch, leave_batch
 from durafold.engine.core import Engine
 from durafold.engine.definition import Declaration, Definition, base_url, define, stream_url
 from durafold.engine.dispatch import Dispatch
@@ -47,6 +47,7 @@ __all__ = [
     "batch",
     "checked",
     "define",
+    "leave_batch",
     "snapshots_of",
     "stream_url",
     "worst",

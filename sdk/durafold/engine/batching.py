@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final, Protocol
 
-__all__ = ["MAX_ROUNDS", "Notified", "batch", "gathered", "held"]
+__all__ = ["MAX_ROUNDS", "Notified", "batch", "gathered", "held", "leave_batch"]
 
 MAX_ROUNDS: Final = 100
 """How often listeners may answer a notice by a new change before they are taken for an endless loop."""
@@ -17,8 +17,15 @@ MAX_ROUNDS: Final = 100
 class Notified(Protocol):
     """Those who are told of one thing's changes."""
 
+    def parts(self) -> Iterable[Notified]:
+        """Those who are told of the changes of what it is made of."""
+        ...
+
     def tell(self, *, value: bool) -> None:
         """Tell them now."""
+
+    def wake(self) -> None:
+        """Tell only those who wait for a change of any kind."""
 
     def give_up(self) -> None:
         """They keep answering by new changes: report it."""
@@ -29,52 +36,60 @@ class _Batch:
 
     def __init__(self) -> None:
         self._due: dict[Notified, bool] = {}
-        self.is_open = True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still holds notices back."""
+        return self in _open
+
+    def holds(self, notified: Notified) -> bool:
+        """Whether there is a notice for them already, or will be."""
+        return notified in self._due or any(self.holds(part) for part in notified.parts())
 
     def hold(self, notified: Notified, *, value: bool) -> None:
         self._due[notified] = value or self._due.get(notified, False)
-        _holders.setdefault(notified, self)
 
     def tell(self) -> None:
         """Tell everybody; what is derived announces itself meanwhile, and is held once more."""
         rounds: Counter[Notified] = Counter()
-        try:
-            while self._due:
-                notified = next(iter(self._due))
-                value = self._due.pop(notified)
-                self._let_go(notified)
-                rounds[notified] += 1
-                if rounds[notified] > MAX_ROUNDS:
-                    notified.give_up()
-                else:
-                    notified.tell(value=value)
-        finally:
-            self.is_open = False
-            for notified in self._due:
-                self._let_go(notified)
+        while self._due:
+            notified = next(iter(self._due))
+            value = self._due.pop(notified)
+            rounds[notified] += 1
+            if rounds[notified] > MAX_ROUNDS:
+                notified.give_up()
+            else:
+                notified.tell(value=value)
 
-    def _let_go(self, notified: Notified) -> None:
-        if _holders.get(notified) is self:
-            del _holders[notified]
-
-
-# What a block in one thread has changed may come back from the server before the block ends: that is told
-# behind the block, too.
-_holders: Final[dict[Notified, _Batch]] = {}
 
 _present: ContextVar[_Batch | None] = ContextVar("durafold_batch", default=None)
+_open: Final[set[_Batch]] = set()
 
 
 def held(notified: Notified, *, value: bool) -> bool:
-    """Whether a block holds the notice back, and will give it: one around the caller, or one that has changed
-    the same thing."""
+    """Whether a block holds the notice back, and will give it.
+
+    A block around the caller does, and one elsewhere that has changed the same value, or one that it is made
+    of: what the network brings meanwhile must not show half of what the block does.
+    """
     present = _present.get()
-    if present is None or not present.is_open:  # a task that was started in a block outlives it
-        present = _holders.get(notified)
+    if present is not None and present.is_open:  # a task that was started in a block outlives it
+        present.hold(notified, value=value)
+        return True
+    present = next((other for other in tuple(_open) if other.holds(notified)), None)
     if present is None:
         return False
     present.hold(notified, value=value)
+    notified.wake()  # the block itself may wait for what the network brings
     return True
+
+
+def leave_batch() -> None:
+    """What this task announces is not held back by the block that it was started in; for tasks of ours.
+
+    Otherwise who waits in that block for what such a task brings would wait for ever.
+    """
+    _present.set(None)
 
 
 @contextmanager
@@ -93,8 +108,8 @@ def batch() -> Iterator[None]:
     is told of it, and the exception goes on. Of actions that are refused or rejected, each stands for itself.
 
     Blocks may be nested; the outermost counts. Nothing should be awaited in the block: it would be sent in
-    parts, and listeners would wait longer for all changes of what this task has changed. Who listens to other
-    things is not held up, and who awaits (`ready`, `wait_for`, a dispatch) is never.
+    parts, and listeners would wait longer for what this task changes. What other tasks change is not held
+    up, except on the same values.
 
     Example:
         >>> left, right = party.server_state(0, "left"), party.server_state(0, "right")
@@ -121,10 +136,12 @@ def gathered(in_the_loop: Callable[[Callable[[], None]], None]) -> Iterator[None
         return
     present = _Batch()
     token = _present.set(present)
+    _open.add(present)
     try:
         try:
             yield
         finally:
             in_the_loop(present.tell)
     finally:
+        _open.discard(present)
         _present.reset(token)

@@ -21,6 +21,7 @@ from anyio.abc import TaskGroup
 from durafold.cache import CacheKey
 from durafold.client import DurableStream, Offset, Page
 from durafold.engine import endings
+from durafold.engine.batching import leave_batch
 from durafold.engine.definition import Definition
 from durafold.engine.keeper import Keeper
 from durafold.engine.listeners import Listeners
@@ -299,6 +300,7 @@ class Engine(Generic[S]):
 
     async def run(self) -> None:
         """Follow the stream and send, until it is closed or `stop` is called. Never raises."""
+        leave_batch()
         try:
             with self._scope:
                 await self._load()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import anyio
@@ -33,9 +33,18 @@ class Listeners:
 
     Args:
         on_error: is given what a callback raises; it must not raise itself.
+        parts: gives the listeners of the values that this one is made of.
+
+    Attributes:
+        parts: as given.
     """
 
-    def __init__(self, on_error: Callable[[Exception], None]) -> None:
+    def __init__(
+        self,
+        on_error: Callable[[Exception], None],
+        parts: Callable[[], Iterable[Listeners]] = tuple,
+    ) -> None:
+        self.parts = parts
         self._on_error = on_error
         self._listeners: dict[_Listener, None] = {}
         self._due: bool | None = None
@@ -66,19 +75,17 @@ class Listeners:
         await changed.wait()
 
     def notify(self, *, value: bool) -> None:
-        """Tell of a change, behind the `batch` around it if there is one.
+        """Tell of a change, behind the `batch` that holds it back if there is one.
 
         Args:
             value: it is the value itself that has changed, not only its progress.
         """
-        if self._changed is not None:  # who waits is no listener, and may be what the batch itself waits for
-            self._changed.set()
-            self._changed = None
         if not held(self, value=value):
             self.tell(value=value)
 
     def tell(self, *, value: bool) -> None:
-        """Tell those who listen of a change now."""
+        """Tell of a change now."""
+        self.wake()
         self._due = value or bool(self._due)
         if self._notifying:
             return
@@ -87,6 +94,12 @@ class Listeners:
             self._rounds()
         finally:
             self._notifying, self._due = False, None
+
+    def wake(self) -> None:
+        """Let those go on who wait in `changed`."""
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
     def _rounds(self) -> None:
         for _ in range(MAX_ROUNDS):

@@ -11,7 +11,7 @@ import anyio
 from pydantic import ValidationError
 
 from durafold.client import DurableStream, LiveChoice, Offset, Page, ReadStatus
-from durafold.engine import Listeners, Reading, Status
+from durafold.engine import Listeners, Reading, Status, leave_batch
 from durafold.errors import (
     ConfigurationError,
     DurafoldError,
@@ -189,6 +189,7 @@ class Room(Generic[M]):
 
     async def run(self) -> None:
         """Be in the room until `stop` or `leave`."""
+        leave_batch()
         try:
             with self._scope:
                 async with anyio.create_task_group() as tasks:

@@ -238,6 +238,13 @@ def run_callbacks(party: Provider, key: str) -> None:
     assert has_run.wait(60)
 
 
+def test_what_is_opened_in_a_batch_can_be_waited_for_there(party: Provider, key: str) -> None:
+    with batch():
+        counter = party.server_state(0, key).ready(timeout_s=30)
+
+    assert counter.status == "live"
+
+
 def test_what_a_thread_batches_does_not_hold_up_others(party: Provider, key: str) -> None:
     mine, yours = party.server_state(0, f"{key}/mine"), party.server_state(0, f"{key}/yours")
     told: Queue[int] = Queue()

@@ -12,7 +12,7 @@ from durafold import Get, Provider, ServerState, batch, derived, select
 from durafold.atoms import atom
 from durafold.engine.listeners import EndlessNotices
 from support.server import ServerProcess
-from support.waiting import eventually
+from support.waiting import PATIENCE_S, eventually
 from support.watched import WatchedClient
 
 pytestmark = pytest.mark.anyio
@@ -253,6 +253,49 @@ async def test_other_tasks_are_not_held_up_by_a_block() -> None:
             in_the_block = list(told)
 
         assert in_the_block == [3]
+
+
+async def test_what_others_bring_meanwhile_shows_nobody_half_of_a_block() -> None:
+    @derived
+    def total(get: Get) -> int:
+        return get(price) + get(amount)
+
+    async with nowhere() as party, anyio.create_task_group() as tasks:
+        first, second, both = party.open(price), party.open(amount), party.open(total)
+        told, go_on = list[int](), anyio.Event()
+        first.subscribe(lambda: told.append(first.value))
+        both.subscribe(lambda: told.append(both.value))
+
+        async def other() -> None:
+            await go_on.wait()
+            first.increment()
+            second.increment()
+
+        tasks.start_soon(other)
+        with batch():
+            first.increment()
+            go_on.set()
+            await anyio.wait_all_tasks_blocked()
+            first.increment()
+            in_the_block = list(told)
+
+        assert (in_the_block, sorted(told)) == ([], [5, 9])
+
+
+async def test_what_is_opened_in_a_block_can_be_waited_for_there(server: ServerProcess, key: str) -> None:
+    source = atom(key, 1)
+
+    @derived
+    async def doubled(get: Get) -> int:
+        return 2 * get(source)
+
+    async with Provider(server.url) as party:
+        with anyio.fail_after(PATIENCE_S), batch():
+            stream = await party.open(source).ready()
+            computed = await party.open(doubled).ready()
+            room = await party.presence(key, str).ready()
+
+        assert (stream.value, computed.value, dict(room.others)) == (1, 2, {})
 
 
 async def test_listeners_that_answer_a_batch_without_end_are_reported() -> None:
