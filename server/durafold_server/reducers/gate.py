@@ -24,7 +24,7 @@ from durafold_server.reducers.bindings import Bindings
 from durafold_server.reducers.checkpoints import Checkpoints, Folded
 from durafold_server.reducers.folds import Tools, fold_upto, judge_in_thread
 from durafold_server.reducers.judging import Judged
-from durafold_server.reducers.lanes import Lane, not_json
+from durafold_server.reducers.lanes import Lane, closing, not_json
 from durafold_server.reducers.registered import Registered
 from durafold_server.reducers.workers import Workers
 from durafold_server.service import StreamService
@@ -63,6 +63,7 @@ class ReducerGate:
         )
         self._lanes: OrderedDict[str, Lane] = OrderedDict()
         self._uses = 0
+        self._is_closing = False
         self._forgetting: set[asyncio.Task[None]] = set()
         service.gate = self
         service.observe(self._changed)
@@ -169,12 +170,15 @@ class ReducerGate:
 
     async def aclose(self) -> None:
         """See what is under way through, and judge nothing more."""
-        for lane in self._lanes.values():
+        self._is_closing = True
+        for lane in list(self._lanes.values()):  # those that are idle may be forgotten meanwhile
             await lane.aclose()
         await self.settled()
         self._workers.close()
 
     def _lane(self, path: str) -> Lane:
+        if self._is_closing:
+            raise closing()
         lane = self._lanes.get(path)
         if lane is None:
             lane = self._lanes[path] = Lane(path, self.reducer_of(path), self._tools)

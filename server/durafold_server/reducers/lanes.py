@@ -43,7 +43,7 @@ from durafold_server.reducers.judging import Judged
 from durafold_server.reducers.registered import Registered
 from durafold_server.store.base import StoreFailure
 
-__all__ = ["Lane", "not_json"]
+__all__ = ["Lane", "closing", "not_json"]
 
 _AT_ONCE: Final = 256
 _KEPT_EVERY_BYTES: Final = 256 * 1024
@@ -101,6 +101,7 @@ class Lane:
         self._has_landed = asyncio.Event()  # nothing is in flight
         self._has_landed.set()
         self._sent: set[asyncio.Task[None]] = set()
+        self._is_closing = False
         self._committed: Folded | None = None
         self._ahead: Folded | None = None
         self._kept: tuple[int, int] | None = None  # id and position of the state that was kept last
@@ -172,10 +173,11 @@ class Lane:
 
     async def aclose(self) -> None:
         """Judge nothing more, and see what is under way through."""
+        self._is_closing = True
         begun = [task for task in (self._working, self._keeping) if task is not None]
         for task in begun:
             task.cancel()  # a reducer that hangs has its thread to itself
-        self._fail(self._waiting, _closing())
+        self._fail(self._waiting, closing())
         if begun or self._sent:
             await asyncio.wait([*begun, *self._sent])
 
@@ -198,7 +200,7 @@ class Lane:
 
     def _fail(self, jobs: Iterable[_Job], error: BaseException) -> None:
         """Whatever it is, those who wait must hear of it."""
-        told = error if isinstance(error, Exception) else _closing()
+        told = error if isinstance(error, Exception) else closing()
         for job in jobs:
             if not job.is_submitted:
                 job.fail(told)
@@ -209,6 +211,9 @@ class Lane:
 
     def _put_back(self, jobs: Iterable[_Job]) -> None:
         """Have them judged anew, in the order in which they came."""
+        if self._is_closing:
+            self._fail(jobs, closing())
+            return
         left = [job for job in jobs if not job.future.done()]
         self._waiting = deque(sorted([*left, *self._waiting], key=lambda job: job.number))
         if self._waiting and self._working is None:
@@ -401,7 +406,8 @@ def _verdict_for(before: Folded, judged: Judged) -> Callable[[StreamState | None
     return check
 
 
-def _closing() -> ProtocolError:
+def closing() -> ProtocolError:
+    """Nothing is judged any more."""
     return StorageUnavailable("The server is closing; nothing was stored.")
 
 

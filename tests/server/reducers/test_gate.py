@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from durafold.state.reducer import replay
+from durafold_server.protocol.decide import Appended
 from durafold_server.protocol.errors import (
     ActionRefused,
     ContentTypeMismatch,
@@ -17,6 +18,7 @@ from durafold_server.protocol.errors import (
     NotFound,
     ProducerGap,
     StaleEpoch,
+    StorageUnavailable,
     StreamIsClosed,
     StreamSeqRegressed,
 )
@@ -332,3 +334,19 @@ async def test_a_refusal_that_saw_what_was_not_written_is_no_refusal(tmp_path: P
     assert all(isinstance(outcome, StoreFailure) for outcome in outcomes)
     assert await shop.is_accepted("stock/a", take(5))
     await shop.aclose()
+
+
+async def test_a_server_ends_while_streams_are_used_for_the_first_time(shop: Shop) -> None:
+    names = [f"stock/{number}" for number in range(40)]
+    await asyncio.gather(*(shop.create(name, receive(9)) for name in names))
+    begun = [asyncio.ensure_future(shop.append(name, take(1))) for name in names[:20]]
+    await asyncio.sleep(0)
+    ending = asyncio.ensure_future(shop.gate.aclose())
+    await asyncio.sleep(0)
+    late = [asyncio.ensure_future(shop.append(name, take(1))) for name in names[20:]]
+
+    await ending
+
+    outcomes = await asyncio.gather(*begun, *late, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} <= {Appended, StorageUnavailable}
+    assert [type(outcome) for outcome in outcomes[20:]] == [StorageUnavailable] * 20
