@@ -27,13 +27,15 @@ class Workers:
 
     def __init__(self) -> None:
         self._idle: list[_Worker] = []
+        self._is_closed = False
         self._places = asyncio.Semaphore(MAX_WORKERS)
 
     async def run(self, call: Callable[[], T]) -> T:
         """The call's result. A caller that is cancelled leaves the thread to finish by itself.
 
         Raises:
-            BaseException: whatever the call raises.
+            Exception: whatever the call raises.
+            RuntimeError: what it raises is nothing that a future can carry, such as `SystemExit`.
         """
         await self._places.acquire()
         worker = self._idle.pop() if self._idle else _Worker(self._is_free)
@@ -43,12 +45,16 @@ class Workers:
 
     def close(self) -> None:
         """End threads that have nothing to do, and the others when they come back. Idempotent."""
+        self._is_closed = True
         for worker in self._idle:
             worker.calls.put(None)
         self._idle = []
 
     def _is_free(self, worker: _Worker) -> None:
-        self._idle.append(worker)
+        if self._is_closed:
+            worker.calls.put(None)
+        else:
+            self._idle.append(worker)
         self._places.release()
 
 
@@ -67,18 +73,19 @@ class _Worker:
     def _run(self) -> None:
         while (next_ := self.calls.get()) is not None:
             call, future = next_
-            result, error = None, None
+            result: Any = None
+            error: Exception | None = None
             try:
                 result = call()
             except BaseException as exc:  # noqa: BLE001 - the caller shall hear of it, whatever it is
-                error = exc
+                error = _deliverable(exc)
             try:
                 future.get_loop().call_soon_threadsafe(self._deliver, future, result, error)
             except RuntimeError:
                 return  # the loop is closed: nobody is left to tell
             del next_, call, future, result, error  # nothing is kept alive while there is nothing to do
 
-    def _deliver(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    def _deliver(self, future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
         self._is_free(self)
         if future.done():
             return
@@ -86,3 +93,12 @@ class _Worker:
             future.set_exception(error)
         else:
             future.set_result(result)
+
+
+def _deliverable(error: BaseException) -> Exception:
+    """The error as a future can carry it, without ending the event loop that waits for it."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    told = RuntimeError(f"code that ran in a thread raised {type(error).__name__}")
+    told.__cause__ = error
+    return told

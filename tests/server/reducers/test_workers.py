@@ -86,3 +86,33 @@ async def test_threads_end_when_they_are_no_longer_needed() -> None:
     workers.close()
 
     await eventually(lambda: not thread.is_alive())
+
+
+async def test_threads_that_were_busy_end_when_they_come_back() -> None:
+    workers, hanging, threads = Workers(), threading.Event(), list[threading.Thread]()
+
+    def hang() -> None:
+        threads.append(threading.current_thread())
+        hanging.wait()
+
+    stuck = asyncio.ensure_future(workers.run(hang))
+    await eventually(lambda: bool(threads))
+    workers.close()
+    hanging.set()
+    await stuck
+
+    await eventually(lambda: not threads[0].is_alive())
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, StopIteration])
+async def test_what_would_end_the_event_loop_does_not(error: type[BaseException]) -> None:
+    workers = Workers()
+
+    def call() -> None:
+        raise error
+
+    with pytest.raises(RuntimeError, match=error.__name__):
+        await workers.run(call)
+
+    assert await workers.run(lambda: 5) == 5
+    workers.close()
