@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-__all__ = ["APPLIED", "CONFLICT", "ImpureReducer", "Outcome", "Reject", "UnknownAction", "Verdict"]
+__all__ = [
+    "APPLIED",
+    "CONFLICT",
+    "ImpureReducer",
+    "Outcome",
+    "Reject",
+    "UnknownAction",
+    "Verdict",
+    "words_of",
+]
 
 
 class Reject(Exception):
@@ -56,3 +65,11 @@ class Outcome:
 
 APPLIED: Final = Outcome("applied")
 CONFLICT: Final = Outcome("conflict")
+
+
+def words_of(error: Exception) -> str:
+    """What an exception says; nothing if it cannot say it. Users' code made it, and must not stop readers."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - whatever its `__str__` raises
+        return ""

@@ -23,7 +23,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Generic, TypeAlias, TypeVar
 
-from durafold.state.outcomes import APPLIED, CONFLICT, Outcome, Verdict
+from durafold.state.outcomes import APPLIED, CONFLICT, Outcome, Verdict, words_of
 from durafold.state.reducer import Message, MessageId, Step, outcome_of
 
 __all__ = [
@@ -300,7 +300,8 @@ def _mark_of(message: Message) -> Mark:
 def _fault(message: Message, position: int, offset: str, outcome: Outcome) -> Fault:
     identity = f"{message.id.client_id}:{message.id.n}" if message.id is not None else None
     error = outcome.error
-    reason = str(error) if outcome.verdict == "unknown" else f"{type(error).__name__}: {error}"
+    words = words_of(error) if error is not None else ""
+    reason = words if outcome.verdict == "unknown" else f"{type(error).__name__}: {words}"
     return Fault(position, offset, identity, outcome.verdict, reason)
 
 

@@ -5,6 +5,7 @@
 - `judging`: whether messages may be appended, given the state before them: a pure function
 - `folds`: a stream's data folded and judged, in threads
 - `lanes`: one stream bound to a reducer: its folded state, and its appends one after the other
+- `sizes`: how large states are
 - `workers`: threads to run the operator's code in
 - `checkpoints`: folded states that outlive the process, and the data that led to them
 - `gate`: what the service asks, for all streams

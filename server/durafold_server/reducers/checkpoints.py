@@ -20,6 +20,7 @@ from durafold.state.replica import Confirmed
 from durafold.state.snapshot import dump_snapshot, load_snapshot, restore, take_snapshot
 from durafold_server.protocol.model import StreamState
 from durafold_server.reducers.registered import Registered
+from durafold_server.reducers.sizes import size_of
 from durafold_server.store.base import StreamStore
 
 __all__ = ["MAX_BYTES", "Checkpoints", "Folded", "measured"]
@@ -56,7 +57,7 @@ class Folded:
 
 def measured(folded: Folded) -> Folded:
     """The same, after a look at the state's size, which takes as long as the state is large."""
-    size = len(to_json(folded.confirmed.state, fallback=repr))
+    size = size_of(folded.confirmed.state, otherwise=folded.size)
     return Folded(folded.stream_id, folded.at, folded.confirmed, size, size)
 
 

@@ -18,7 +18,7 @@ import msgspec
 from pydantic_core import to_json
 
 from durafold.state.json_values import NotJson
-from durafold.state.outcomes import Outcome
+from durafold.state.outcomes import Outcome, words_of
 from durafold.state.reducer import fold
 from durafold.state.replica import Batch, Confirmed, fold_batch
 from durafold.wire.envelope import Envelope, from_message
@@ -28,6 +28,7 @@ from durafold_server.protocol.model import Mode, StreamState
 from durafold_server.protocol.requests import ReadRequest
 from durafold_server.protocol.responses import PageView
 from durafold_server.reducers.registered import Registered
+from durafold_server.reducers.sizes import size_of
 from durafold_server.service import StreamService, locate
 
 KEYFRAME_INTERVAL: Final = 256
@@ -241,7 +242,7 @@ def _fold_page(
 
 def _keep(reducer: Registered, progress: _Progress, kept: Keyframes) -> None:
     _fold_batch(reducer, progress)
-    size = len(to_json(progress.confirmed.state, fallback=repr))
+    size = size_of(progress.confirmed.state, otherwise=kept.frames[-1].size)
     kept.add(Keyframe(progress.at, progress.confirmed, size))
 
 
@@ -272,8 +273,8 @@ def _reason(outcome: Outcome) -> str | None:
     if outcome.error is None:
         return None
     if outcome.verdict == "poison":
-        return f"{type(outcome.error).__name__}: {outcome.error}"
-    return str(outcome.error)
+        return f"{type(outcome.error).__name__}: {words_of(outcome.error)}"
+    return words_of(outcome.error)
 
 
 def dump_state(reducer: Registered, state: Any) -> Any:

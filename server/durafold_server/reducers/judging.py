@@ -18,7 +18,7 @@ import msgspec
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from durafold.state.outcomes import Outcome
+from durafold.state.outcomes import Outcome, words_of
 from durafold.state.reducer import fold
 from durafold.state.replica import Batch, Confirmed, fold_batch
 from durafold.wire.envelope import Envelope, from_message
@@ -126,7 +126,10 @@ def _described(error: ErrorDetails) -> str:
 def reason_of(outcome: Outcome) -> str:
     """Why a message was not applied, in words."""
     error = outcome.error
-    text = f"{type(error).__name__}: {error}" if outcome.verdict == "poison" else str(error)
+    text = words_of(error) if error is not None else ""
     if isinstance(error, ValidationError):
         text = "; ".join(_described(one) for one in error.errors(include_url=False, include_input=False))
+    elif outcome.verdict == "poison":
+        text = f"{type(error).__name__}: {text}"
+    text = text.encode(errors="replace").decode()  # it may quote half of an emoji
     return text if len(text) <= MAX_REASON_CHARS else f"{text[:MAX_REASON_CHARS]}…"

@@ -9,6 +9,7 @@ from typing import Any
 from durafold.named import UNSAID, NamedReducer, UnknownReducer, named_reducer, reducers_in
 from durafold.state.models import PLAIN, Model, UnresolvedModel, model_of
 from durafold.state.reducer import (
+    Message,
     Step,
     action_step,
     actions_of,
@@ -78,7 +79,21 @@ def register(named: NamedReducer) -> Registered:
     is_value = named.reducer is set_state_reducer
     step = set_state_step(states) if is_value else action_step(named.reducer, actions)
     mark = fingerprint(named.reducer, actions, states, initial)
-    return Registered(named.name, version_of(named.reducer), step, states, initial, mark)
+    return Registered(named.name, version_of(named.reducer), _contained(step), states, initial, mark)
+
+
+def _contained(step: Step[Any]) -> Step[Any]:
+    """The step, such that whatever the operator's code raises is an error of the message, and no more."""
+
+    def contained(state: Any, message: Message) -> Any:
+        try:
+            return step(state, message)
+        except Exception:
+            raise
+        except BaseException as exc:  # such as that of sys.exit(), which would end the server
+            raise RuntimeError(f"the reducer raised {type(exc).__name__}") from exc
+
+    return contained
 
 
 def register_for_streams(named: NamedReducer) -> Registered:

@@ -28,6 +28,13 @@ step = action_step(notes)
 Notes = tuple[str, ...]
 
 
+class Speechless(Exception):
+    """An error whose words are another error."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
 def start() -> Confirmed[Notes]:
     return Confirmed(())
 
@@ -155,6 +162,15 @@ def test_faults_are_recorded_with_their_place_and_id() -> None:
     assert (unknown.position, unknown.id, unknown.verdict) == (2, None, "unknown")
     assert folded.confirmed.fault_count == 2
     assert [type(error).__name__ for _, error in folded.failures] == ["ValueError", "UnknownAction"]
+
+
+def test_an_error_that_cannot_be_put_into_words_is_a_fault_like_any_other() -> None:
+    def speechless(state: Notes, text: str) -> Notes:
+        raise Speechless
+
+    folded = fold_batch(action_step(speechless), start(), batch(action("a")))
+
+    assert folded.confirmed.faults[0].reason == "Speechless: "
 
 
 @pytest.mark.parametrize(("text", "partial"), [("new", True), ("boom", False), ("fine", False)])
