@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from typing import Any, Final
 
 from durafold import Reject, reducer_atom
 
-__all__ = ["unruly"]
+__all__ = ["SLOW_CALLS", "unruly"]
+
+SLOW_CALLS: Final[list[Any]] = []
+"""Actions that it was slow for."""
 
 
 class Unwritable:
@@ -40,6 +43,7 @@ def counting(state: dict[str, Any], action: dict[str, Any]) -> dict[str, Any]:
         case "reject":
             raise Reject("half of an emoji: \ud83d")
         case "be slow":
+            SLOW_CALLS.append(action)
             time.sleep(action["duration_s"])
         case "contain itself":
             after["self"] = after
@@ -50,4 +54,5 @@ def counting(state: dict[str, Any], action: dict[str, Any]) -> dict[str, Any]:
     return after
 
 
-unruly = reducer_atom("unruly", counting, {})
+NOTHING: Final[dict[str, Any]] = {}
+unruly = reducer_atom("unruly", counting, NOTHING)

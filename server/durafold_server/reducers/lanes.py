@@ -55,12 +55,14 @@ logger = logging.getLogger(__name__)
 class _Job:
     """An append that waits for its verdict, or somebody who waits for the state if there is no request."""
 
-    __slots__ = ("future", "is_submitted", "number", "request")
+    __slots__ = ("due_s", "future", "is_submitted", "number", "request", "timer")
 
-    def __init__(self, number: int, request: AppendRequest | None) -> None:
+    def __init__(self, number: int, request: AppendRequest | None, due_s: float) -> None:
         self.number = number
         self.request = request
+        self.due_s = due_s  # by the loop's clock: it has waited long enough then
         self.is_submitted = False
+        self.timer: asyncio.TimerHandle | None = None
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     @property
@@ -102,6 +104,7 @@ class Lane:
         self._has_landed.set()
         self._sent: set[asyncio.Task[None]] = set()
         self._is_closing = False
+        self._judged_by_s = 0.0  # by the loop's clock: what is being judged hangs, if it is not done by then
         self._committed: Folded | None = None
         self._ahead: Folded | None = None
         self._kept: tuple[int, int] | None = None  # id and position of the state that was kept last
@@ -148,18 +151,25 @@ class Lane:
         return found
 
     async def _queue(self, request: AppendRequest | None) -> Any:
-        job = _Job(next(self._numbers), request)
+        loop = asyncio.get_running_loop()
+        job = _Job(next(self._numbers), request, loop.time() + self._tools.timeout_s)
         self._waiting.append(job)
         if self._working is None:
-            self._working = asyncio.get_running_loop().create_task(self._work())
-        timer = asyncio.get_running_loop().call_later(self._tools.timeout_s, self._give_up, job)
+            self._working = loop.create_task(self._work())
+        job.timer = loop.call_at(job.due_s, self._give_up, job)
         try:
             return await job.future
         finally:
-            timer.cancel()
+            job.timer.cancel()
 
     def _give_up(self, job: _Job) -> None:
         if job.is_submitted or job.future.done():
+            return
+        loop = asyncio.get_running_loop()
+        if job not in self._waiting and loop.time() < self._judged_by_s:
+            # Its turn has come. Who goes now has waited in vain, and the one behind is late as well: when more
+            # come than can be judged, nobody would be served at all.
+            job.timer = loop.call_at(self._judged_by_s, self._give_up, job)
             return
         self._tools.counts.timeouts += 1
         if job in self._waiting:
@@ -214,6 +224,10 @@ class Lane:
         if self._is_closing:
             self._fail(jobs, closing())
             return
+        now_s = asyncio.get_running_loop().time()
+        for job in jobs:
+            if job.due_s <= now_s:
+                self._give_up(job)
         left = [job for job in jobs if not job.future.done()]
         self._waiting = deque(sorted([*left, *self._waiting], key=lambda job: job.number))
         if self._waiting and self._working is None:
@@ -232,15 +246,14 @@ class Lane:
         self._ahead = before
         appends = [job for job in jobs if job.request is not None]
         judged = await self._judge(stream, before, appends)
-        if self._ahead is not before or any(job.future.done() for job in appends):
-            # Something in flight failed, or somebody has given up: the states in between are not to be.
-            self._put_back(jobs)
+        if self._ahead is not before:
+            self._put_back(
+                jobs
+            )  # something in flight failed: the states that they were judged by are not to be
             return
-        for job, (verdict, after) in zip(appends, judged, strict=False):
-            self._submit(job, before, verdict, after)
-            before = after
+        submitted = self._submit_all(appends, before, judged)
         self._answer([job for job in jobs if job.request is None], stream)
-        self._put_back(appends[len(judged) :])
+        self._put_back(appends[submitted:])
 
     def _can_be_folded(self, stream: StreamState | None) -> bool:
         try:
@@ -270,8 +283,12 @@ class Lane:
         if not jobs:
             return []
         began_s = time.perf_counter()
+        self._judged_by_s = asyncio.get_running_loop().time() + self._tools.timeout_s
         stored = [job.stored for job in jobs]
-        judged = await self._tools.workers.run(partial(judge_all, self._reducer, stream, before, stored))
+        try:
+            judged = await self._tools.workers.run(partial(judge_all, self._reducer, stream, before, stored))
+        finally:
+            self._judged_by_s = 0.0
         self._tools.counts.judge_seconds.observe(time.perf_counter() - began_s)
         return judged
 
@@ -344,6 +361,18 @@ class Lane:
             self._keeping = None
 
     # ---- sending ----
+
+    def _submit_all(
+        self, jobs: Sequence[_Job], before: Folded, judged: Iterable[tuple[Judged, Folded]]
+    ) -> int:
+        """Hand over what was judged, up to the first whose sender has given up; returns how many."""
+        count = 0
+        for job, (verdict, after) in zip(jobs, judged, strict=False):
+            if job.future.done():
+                break  # those behind it were judged as if it had been appended
+            self._submit(job, before, verdict, after)
+            before, count = after, count + 1
+        return count
 
     def _submit(self, job: _Job, before: Folded, judged: Judged, after: Folded) -> None:
         assert job.request is not None

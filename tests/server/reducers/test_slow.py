@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from durafold_server.attempts import Outdated
+from durafold_server.gates import Check
+from durafold_server.protocol.decide import Appended
 from durafold_server.protocol.errors import ReducerBusy, StorageUnavailable
+from durafold_server.protocol.requests import AppendRequest
 from support.bound import Shop, receive, take
 from support.stock import HANGING, Stock
+from support.unruly import SLOW_CALLS
 from support.waiting import eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("hanging")]
@@ -108,4 +114,46 @@ async def test_who_waits_when_the_server_closes_is_told(shop: Shop) -> None:
     await shop.aclose()
 
     with pytest.raises(StorageUnavailable):
+        await stuck
+
+
+async def test_when_too_many_come_no_work_is_done_in_vain(tmp_path: Path, anyio_backend: str) -> None:
+    shop = Shop("memory", tmp_path)
+    await shop.open("odd/*=support.unruly:unruly", reducer_timeout_s=1)
+    await shop.create("odd/a")
+    SLOW_CALLS.clear()
+
+    async def insist() -> None:
+        for _ in range(2):
+            with contextlib.suppress(ReducerBusy):
+                await shop.append("odd/a", {"type": "be slow", "duration_s": 0.01})
+
+    await asyncio.gather(*(insist() for _ in range(150)))
+
+    assert shop.gate.counts.timeouts > 0
+    assert shop.gate.counts.accepted == len(SLOW_CALLS)
+    await shop.aclose()
+
+
+async def test_an_append_that_is_judged_anew_does_not_wait_for_ever(shop: Shop) -> None:
+    await shop.create("stock/a", receive(1))
+    service, is_first = shop.service, True
+    append_if = service.append_if
+
+    async def late_and_outdated(request: AppendRequest, check: Check) -> Appended:
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            await asyncio.sleep(0.1)  # twice as long as an append waits to be judged
+            raise Outdated
+        return await append_if(request, check)
+
+    service.append_if = late_and_outdated  # type: ignore[method-assign]
+    outdated = asyncio.ensure_future(shop.append("stock/a", take(1)))
+    await eventually(lambda: not is_first)
+    stuck = asyncio.ensure_future(shop.append("stock/a", WAIT))
+
+    with pytest.raises(ReducerBusy):
+        await asyncio.wait_for(outdated, 30)
+    with pytest.raises(ReducerBusy):
         await stuck
