@@ -189,13 +189,14 @@ class ReducerGate:
         return lane
 
     def _make_room(self) -> None:
-        taken = sum(lane.size + _LANE_BYTES for lane in self._lanes.values())
-        while taken > self._max_bytes and len(self._lanes) > 1:
-            path, lane = next(iter(self._lanes.items()))
-            if not lane.is_idle:
+        surplus = sum(lane.size + _LANE_BYTES for lane in self._lanes.values()) - self._max_bytes
+        newest = next(reversed(self._lanes))
+        for path, lane in list(self._lanes.items()) if surplus > 0 else ():
+            if surplus <= 0 or path == newest:
                 return
-            taken -= lane.size + _LANE_BYTES
-            del self._lanes[path]
+            if lane.is_idle:  # one that hangs stays, but keeps no others
+                surplus -= lane.size + _LANE_BYTES
+                del self._lanes[path]
 
     async def _judge_beginning(
         self, reducer: Registered, request: CreateRequest

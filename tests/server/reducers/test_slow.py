@@ -157,3 +157,20 @@ async def test_an_append_that_is_judged_anew_does_not_wait_for_ever(shop: Shop) 
         await asyncio.wait_for(outdated, 30)
     with pytest.raises(ReducerBusy):
         await stuck
+
+
+async def test_a_stream_that_hangs_keeps_no_others_in_memory(tmp_path: Path, anyio_backend: str) -> None:
+    HANGING.clear()
+    shop = Shop("memory", tmp_path)
+    await shop.open(reducer_timeout_s=0.05, folded_states_bytes=20_000)
+    await shop.create("stock/stuck", receive(1))
+    with pytest.raises(ReducerBusy):
+        await shop.append("stock/stuck", WAIT)
+
+    for number in range(100):
+        await shop.create(f"stock/{number}", receive(1))
+        await shop.is_accepted(f"stock/{number}", take(1))
+
+    assert len(shop.gate) < 70
+    HANGING.set()
+    await shop.aclose()
