@@ -31,6 +31,8 @@ __all__ = ["Hydration", "StateRequest"]
 
 _ETAG_DIGITS: Final = 32
 _MAX_BYTES: Final = 16 * 1024 * 1024
+_RENDERED_BYTES: Final = 2048
+"""What a kept answer takes beside its body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,11 @@ class _Rendered:
     body: bytes
     etag: str
 
+    @property
+    def size(self) -> int:
+        """What it takes in memory, about, in bytes."""
+        return len(self.body) + _RENDERED_BYTES
+
 
 class Hydration:
     """Answers requests for states.
@@ -75,6 +82,7 @@ class Hydration:
         self._gate = gate
         self._folder = Folder(service)
         self._rendered: OrderedDict[str, _Rendered] = OrderedDict()
+        self._kept_bytes = 0
 
     async def answer(self, request: StateRequest) -> Reply:
         """The state of a stream; 304 if the client has it.
@@ -103,11 +111,16 @@ class Hydration:
         known = self._rendered.get(stream.path)
         if known is None or known.folded is not folded or known.closed is not _is_end(stream, folded):
             known = await asyncio.to_thread(_render, reducer, stream, folded)
-            self._rendered[stream.path] = known
-        self._rendered.move_to_end(stream.path)
-        while len(self._rendered) > 1 and sum(len(one.body) for one in self._rendered.values()) > _MAX_BYTES:
-            self._rendered.popitem(last=False)
+        self._keep(stream.path, known)
         return known
+
+    def _keep(self, path: str, rendered: _Rendered) -> None:
+        before = self._rendered.pop(path, None)
+        self._kept_bytes += rendered.size - (before.size if before is not None else 0)
+        self._rendered[path] = rendered
+        while len(self._rendered) > 1 and self._kept_bytes > _MAX_BYTES:
+            _, oldest = self._rendered.popitem(last=False)
+            self._kept_bytes -= oldest.size
 
     async def _earlier(self, reducer: Registered, stream: StreamState, position: int) -> Folded:
         if stream.start:
