@@ -109,14 +109,19 @@ class StreamService:
         self._let_go(created.removed)
         return created
 
-    async def create_if(self, request: CreateRequest, check: Check) -> Created:
+    async def create_if(self, request: CreateRequest, check: Check, fork_at: int | None = None) -> Created:
         """As `create`, without asking the gate, but if `check` agrees to what it comes to.
+
+        Args:
+            request: the request.
+            check: see `Check`.
+            fork_at: where a fork branches off, if that was looked up already.
 
         Raises:
             ProtocolError, StoreFailure: as `create`, and what `check` raises.
             Outdated: look again: a stream has changed in between, or `check` says so.
         """
-        created = await self._create(request, check)
+        created = await self._create(request, check, fork_at)
         self._let_go(created.removed)
         return created
 
@@ -404,14 +409,15 @@ class StreamService:
         check_retained(now, position)
         raise StoreFailure(f"stream {stream.path} lacks its data from position {position} on")
 
-    async def _create(self, request: CreateRequest, check: Check | None = None) -> Created:
+    async def _create(
+        self, request: CreateRequest, check: Check | None = None, fork_at: int | ProtocolError | None = None
+    ) -> Created:
         seen = [await self.store.load(request.path)]
         keys = [ReadKey(request.path)]
-        fork_at: int | ProtocolError | None = None
         if request.fork is not None:
             seen.append(await self.store.load(request.fork.source_path))
             keys.append(ReadKey(request.fork.source_path))
-            fork_at = await self.fork_position(request.fork, seen[1])
+            fork_at = await self.fork_position(request.fork, seen[1]) if fork_at is None else fork_at
         keys += await self._ancestors(seen[0])
 
         def decision(found: Sequence[Loaded], now_us: int) -> Decision[Created]:

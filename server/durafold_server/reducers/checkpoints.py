@@ -87,16 +87,15 @@ class Checkpoints:
         own = await self.own(stream, reducer)
         if own is not None or stream.fork is None:
             return own
-        inherited = {one.stream_id: min(one.until, stream.fork.at) for one in stream.fork.inherited}
-        return await self._load(stream.fork.source_path, stream, reducer, inherited)
+        return await self._load(stream.fork.source_path, stream, reducer, _inherited(stream))
 
     async def own(self, stream: StreamState, reducer: Registered) -> Folded | None:
-        """The kept state of a stream itself.
+        """The kept state of a stream itself; for a fork, that may be the one that it began with.
 
         Raises:
             StoreFailure: it cannot be read.
         """
-        return await self._load(stream.path, stream, reducer, {stream.id: stream.tail})
+        return await self._load(stream.path, stream, reducer, {**_inherited(stream), stream.id: stream.tail})
 
     def record(self, reducer: Registered, folded: Folded) -> bytes | None:
         """What is kept of a state, or None if it cannot be: not all was folded, no JSON form, too large."""
@@ -139,6 +138,13 @@ class Checkpoints:
         if snapshot.offset != stream.offset(record.at):
             return None  # a repair has cut the stream, and what followed is other data
         return measured(Folded(stream.id, record.at, restore(snapshot)))
+
+
+def _inherited(stream: StreamState) -> dict[int, int]:
+    """Up to where streams that it was forked from, or that those were, are the same as it is, by id."""
+    if stream.fork is None:
+        return {}
+    return {one.stream_id: min(one.until, stream.fork.at) for one in stream.fork.inherited}
 
 
 def _key(path: str) -> str:

@@ -10,16 +10,26 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from durafold.state.replica import Confirmed
 from durafold_server.attempts import Outdated
 from durafold_server.config import ServiceSettings
 from durafold_server.metrics import ReducerCounts
+from durafold_server.protocol import lifetimes
 from durafold_server.protocol.decide import Appended, Created
-from durafold_server.protocol.errors import ActionRefused, NotFound, NotRetained, ProtocolError, ReducerBusy
+from durafold_server.protocol.errors import (
+    ActionRefused,
+    NotFound,
+    NotRetained,
+    ProtocolError,
+    ReducerBusy,
+    StateUnknown,
+)
 from durafold_server.protocol.model import Decision, Mode, StreamState
-from durafold_server.protocol.requests import AppendRequest, CreateRequest, initial_payload
+from durafold_server.protocol.requests import AppendRequest, CreateRequest, ForkRequest, initial_payload
 from durafold_server.reducers.bindings import Bindings
 from durafold_server.reducers.checkpoints import Checkpoints, Folded
 from durafold_server.reducers.folds import Tools, fold_upto, judge_in_thread
@@ -123,11 +133,7 @@ class ReducerGate:
         if kept is None or kept.at > position:
             raise NotRetained(stream.offset(kept.at if kept is not None else stream.tail))
         await self._service.view(stream, position)  # refuses a position inside a message
-        try:
-            async with asyncio.timeout(self._tools.timeout_s):
-                return await fold_upto(self._tools, reducer, stream, kept, position)
-        except TimeoutError:
-            raise ReducerBusy(self._tools.timeout_s) from None
+        return await self._fold_in_time(reducer, stream, kept, position)
 
     async def may_trim(self, stream: StreamState, position: int) -> bool:
         """See `Gate`. What is trimmed must have led to a state that is kept."""
@@ -151,16 +157,16 @@ class ReducerGate:
     async def _create(self, request: CreateRequest) -> Created:
         reducer = self.reducer_of(request.path)
         while True:
-            begin, judged = await self._judge_beginning(reducer, request)
+            begin = await self._beginning(reducer, request)
             try:
-                created = await self._service.create_if(request, _verdict_for(begin, judged))
+                created = await self._service.create_if(request, _verdict_for(begin), begin.fork_at)
             except Outdated:
                 continue
             except ActionRefused as refusal:
                 self.counts.refused[refusal.verdict] += 1
                 raise
-            if created.new and judged is not None:
-                self.counts.accepted += judged.messages
+            if created.new and begin.judged is not None:
+                self.counts.accepted += begin.judged.messages
             return created
 
     async def settled(self) -> None:
@@ -198,30 +204,64 @@ class ReducerGate:
                 surplus -= lane.size + _LANE_BYTES
                 del self._lanes[path]
 
-    async def _judge_beginning(
-        self, reducer: Registered, request: CreateRequest
-    ) -> tuple[tuple[int, int] | None, Judged | None]:
-        """The verdict on a stream's first data, and the place in a fork's source that it is on."""
+    async def _beginning(self, reducer: Registered, request: CreateRequest) -> _Beginning:
+        """What a stream begins with, and the verdict on its first data."""
         try:
             payload = initial_payload(request, Mode.JSON)
         except ProtocolError:
-            return None, None  # the decision says so, in its turn
-        if request.fork is None:
-            begin, confirmed = None, Confirmed(reducer.initial)
-        else:
-            source = await self._service.store.load(request.fork.source_path)
-            at = await self._service.fork_position(request.fork, source)
-            if source is None or isinstance(at, ProtocolError) or source.mode is not Mode.JSON:
-                return None, None
-            if not payload.data:
-                return (source.id, at), None
-            begin = source.id, at
-            kept = await self._tools.checkpoints.newest(source, reducer)
-            usable = kept if kept is not None and kept.at <= at else None
-            confirmed = (await fold_upto(self._tools, reducer, source, usable, at)).confirmed
+            return _Beginning()  # the decision says so, in its turn
+        if request.fork is not None:
+            return await self._branch(reducer, request, request.fork, payload.data)
         if not payload.data:
-            return begin, None
-        return begin, await judge_in_thread(self._tools, reducer, confirmed, payload.data)
+            return _Beginning()
+        return _Beginning(
+            judged=await judge_in_thread(self._tools, reducer, Confirmed(reducer.initial), payload.data)
+        )
+
+    async def _branch(
+        self, reducer: Registered, request: CreateRequest, fork: ForkRequest, data: bytes
+    ) -> _Beginning:
+        source = await self._service.store.load(fork.source_path)
+        at = await self._service.fork_position(fork, source)
+        if source is None or isinstance(at, ProtocolError) or source.mode is not Mode.JSON:
+            return _Beginning()
+        if source.start:
+            await self._keep_branch(reducer, request.path, source, at)
+        if not data:
+            return _Beginning()
+        folded = await self._fold_source(reducer, source, at)
+        return _Beginning(source.id, at, await judge_in_thread(self._tools, reducer, folded.confirmed, data))
+
+    async def _keep_branch(self, reducer: Registered, path: str, source: StreamState, at: int) -> None:
+        """Keep what a fork begins with: its source moves on, and what led to it is no longer there."""
+        if self._is_taken(await self._service.store.load(path)):
+            return
+        try:
+            folded = await self._fold_source(reducer, source, at)
+        except StateUnknown:
+            return
+        checkpoints = self._tools.checkpoints
+        record = await self._tools.workers.run(partial(checkpoints.record, reducer, folded))
+        if record is not None:
+            await checkpoints.put(path, record)
+
+    def _is_taken(self, stream: StreamState | None) -> bool:
+        return stream is not None and not lifetimes.is_expired(stream, self._service.now_us())
+
+    async def _fold_source(self, reducer: Registered, source: StreamState, at: int) -> Folded:
+        kept = await self._tools.checkpoints.newest(source, reducer)
+        usable = kept if kept is not None and kept.at <= at else None
+        return await self._fold_in_time(reducer, source, usable, at)
+
+    async def _fold_in_time(
+        self, reducer: Registered, stream: StreamState, begin: Folded | None, position: int
+    ) -> Folded:
+        try:
+            async with asyncio.timeout(self._tools.timeout_s):
+                return await fold_upto(self._tools, reducer, stream, begin, position)
+        except TimeoutError:
+            self.counts.timeouts += 1
+            raise ReducerBusy(self._tools.timeout_s) from None
 
     def _changed(self, stream: StreamState) -> None:
         if not stream.deleted or self._bindings.of(stream.path) is None:
@@ -240,9 +280,22 @@ class ReducerGate:
             logger.warning("the kept state of %s was not dropped; it is of no use to another stream", path)
 
 
-def _verdict_for(
-    begin: tuple[int, int] | None, judged: Judged | None
-) -> Callable[[StreamState | None, Decision[Any]], None]:
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    """What a stream begins with.
+
+    Attributes:
+        source_id: of the stream that it is forked from; only if it begins with data of its own.
+        fork_at: where it branches off there.
+        judged: the verdict on its first data; None without any.
+    """
+
+    source_id: int | None = None
+    fork_at: int | None = None
+    judged: Judged | None = None
+
+
+def _verdict_for(begin: _Beginning) -> Callable[[StreamState | None, Decision[Any]], None]:
     """What to ask within the transaction that creates a stream."""
 
     def check(_stream: StreamState | None, decided: Decision[Any]) -> None:
@@ -251,10 +304,14 @@ def _verdict_for(
             return
         if created.stream.mode is not Mode.JSON:
             raise not_json()
+        if begin.judged is None:
+            return
         fork = created.stream.fork
-        if begin != ((fork.source_id, fork.at) if fork is not None else None):
+        if (begin.source_id, begin.fork_at) != (
+            (fork.source_id, fork.at) if fork is not None else (None, None)
+        ):
             raise Outdated
-        if judged is not None and judged.refusal is not None:
-            raise judged.refusal
+        if begin.judged.refusal is not None:
+            raise begin.judged.refusal
 
     return check

@@ -167,8 +167,8 @@ class Lane:
             return
         loop = asyncio.get_running_loop()
         if job not in self._waiting and loop.time() < self._judged_by_s:
-            # Its turn has come. Who goes now has waited in vain, and the one behind is late as well: when more
-            # come than can be judged, nobody would be served at all.
+            # Its turn has come. If it went now, it would have waited in vain, and so would the next one, and
+            # the next: when more come than can be judged, nobody would be served at all.
             job.timer = loop.call_at(self._judged_by_s, self._give_up, job)
             return
         self._tools.counts.timeouts += 1

@@ -210,3 +210,43 @@ async def test_of_a_trimmed_stream_states_can_be_had_from_the_kept_one_on(shop: 
     assert b'"count":11952' in reply.body
     with pytest.raises(NotRetained):
         await at(shop, "stock/a", stream.offset(stream.start))
+
+
+async def test_a_fork_of_a_trimmed_stream_keeps_its_state_when_its_source_moves_on(shop: Shop) -> None:
+    await trimmed(shop, "stock/a")
+    before = await shop.state("stock/a")
+    await shop.create("stock/b", stream_forked_from="/v1/stream/stock/a")
+    await shop.create("stock/c", take(50), stream_forked_from="/v1/stream/stock/b")
+
+    await shop.append("stock/a", *[receive(1)] * 200)
+    await shop.service.reap()
+    await shop.open()
+
+    assert await shop.state("stock/b") == before
+    assert await shop.state("stock/c") == Stock(count=before.count - 50, taken=before.taken + 50)
+
+
+async def test_a_fork_of_a_trimmed_stream_keeps_its_state_when_its_source_is_deleted(shop: Shop) -> None:
+    await trimmed(shop, "stock/a")
+    before = await shop.state("stock/a")
+    await shop.create("stock/b", stream_forked_from="/v1/stream/stock/a")
+
+    await shop.service.delete("stock/a")
+    await shop.gate.settled()
+
+    assert await shop.state("stock/b") == before
+
+
+async def test_forking_again_leaves_the_state_of_the_fork_alone(shop: Shop) -> None:
+    await trimmed(shop, "stock/a")
+    place = {"stream_forked_from": "/v1/stream/stock/a", **RETENTION}
+    await shop.create("stock/b", **place)
+    await shop.append("stock/b", *[receive(1)] * 200)
+    await shop.service.reap()
+    before = await shop.state("stock/b")
+
+    again = await shop.create("stock/b", **place)
+
+    await shop.open()
+    assert not again.new
+    assert await shop.state("stock/b") == before

@@ -350,3 +350,24 @@ async def test_a_server_ends_while_streams_are_used_for_the_first_time(shop: Sho
     outcomes = await asyncio.gather(*begun, *late, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} <= {Appended, StorageUnavailable}
     assert [type(outcome) for outcome in outcomes[20:]] == [StorageUnavailable] * 20
+
+
+async def test_a_stream_that_is_written_all_the_time_can_be_forked(shop: Shop) -> None:
+    await shop.create("stock/a", receive(5))
+    is_over = False
+
+    async def write_on() -> None:
+        while not is_over:
+            await shop.append("stock/a", receive(1))
+
+    writers = [asyncio.ensure_future(write_on()) for _ in range(8)]
+    source = {"stream_forked_from": "/v1/stream/stock/a"}
+
+    empty = await asyncio.wait_for(shop.create("stock/b", **source), 30)
+    begun = await asyncio.wait_for(shop.create("stock/c", take(3), **source), 30)
+
+    is_over = True
+    await asyncio.gather(*writers)
+    assert empty.new
+    assert begun.new
+    assert (await shop.state("stock/c")).taken == 3

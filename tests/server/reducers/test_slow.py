@@ -174,3 +174,12 @@ async def test_a_stream_that_hangs_keeps_no_others_in_memory(tmp_path: Path, any
     assert len(shop.gate) < 70
     HANGING.set()
     await shop.aclose()
+
+
+async def test_a_fork_does_not_wait_for_ever_for_what_it_begins_with(shop: Shop) -> None:
+    await shop.open("elsewhere/*=support.stock:stock", reducer_timeout_s=0.05)
+    await shop.create("stock/a", WAIT)
+    await shop.open(reducer_timeout_s=0.05)
+
+    with pytest.raises(ReducerBusy):
+        await asyncio.wait_for(shop.create("stock/b", take(1), stream_forked_from="/v1/stream/stock/a"), 30)
