@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from typing import Any, Final
 
+from pydantic import BaseModel, field_validator
+
 from durafold import Reject, reducer_atom
 
-__all__ = ["SLOW_CALLS", "unruly"]
+__all__ = ["SLOW_CALLS", "VALIDATED_IN", "named", "unruly"]
 
 SLOW_CALLS: Final[list[Any]] = []
 """Actions that it was slow for."""
+
+VALIDATED_IN: Final[set[threading.Thread]] = set()
+"""Threads that `Named` was validated in."""
+
+
+class Named(BaseModel):
+    """A state that takes notes of where it is read."""
+
+    name: str = ""
+
+    @field_validator("name")
+    @classmethod
+    def noted(cls, name: str) -> str:
+        """The name as it is."""
+        VALIDATED_IN.add(threading.current_thread())
+        return name
 
 
 class Unwritable:
@@ -54,5 +73,11 @@ def counting(state: dict[str, Any], action: dict[str, Any]) -> dict[str, Any]:
     return after
 
 
+def naming(state: Named, action: dict[str, Any]) -> Named:
+    """The name that was given last."""
+    return Named(name=action["name"])
+
+
+named = reducer_atom("named", naming, Named())
 NOTHING: Final[dict[str, Any]] = {}
 unruly = reducer_atom("unruly", counting, NOTHING)

@@ -10,6 +10,7 @@ corrected reducer reads that part again.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +22,7 @@ from durafold.state.snapshot import dump_snapshot, load_snapshot, restore, take_
 from durafold_server.protocol.model import StreamState
 from durafold_server.reducers.registered import Registered
 from durafold_server.reducers.sizes import size_of
+from durafold_server.reducers.workers import Workers
 from durafold_server.store.base import StreamStore
 
 __all__ = ["MAX_BYTES", "Checkpoints", "Folded", "measured"]
@@ -64,7 +66,7 @@ def measured(folded: Folded) -> Folded:
 class _Record(msgspec.Struct):
     stream: int
     at: int
-    snapshot: dict[str, Any]
+    snapshot: msgspec.Raw
     v: int = 1
 
 
@@ -73,10 +75,12 @@ class Checkpoints:
 
     Args:
         store: where.
+        workers: threads to read states in: they may be large, and their types are the operator's code.
     """
 
-    def __init__(self, store: StreamStore) -> None:
+    def __init__(self, store: StreamStore, workers: Workers) -> None:
         self._store = store
+        self._workers = workers
 
     async def newest(self, stream: StreamState, reducer: Registered) -> Folded | None:
         """A kept state of a stream, or of one that it was forked from, that lies before its own data.
@@ -117,27 +121,40 @@ class Checkpoints:
         """
         await self._store.put_record(_key(path), record)
 
-    async def drop(self, path: str) -> None:
-        """Forget what was kept of a path.
+    async def drop(self, stream: StreamState) -> None:
+        """Forget what was kept of a stream; what is kept of a later one of its path stays.
 
         Raises:
             StoreFailure: as `StreamStore.put_record`.
         """
-        await self._store.put_record(_key(path), None)
+        record = await self._record(stream.path)
+        if record is not None and record.stream in (stream.id, *_inherited(stream)):
+            await self._store.put_record(_key(stream.path), None)
 
     async def _load(
         self, path: str, stream: StreamState, reducer: Registered, until: dict[int, int]
     ) -> Folded | None:
-        records = await self._store.records(_key(path))
-        record = _read(records.get(_key(path)))
+        record = await self._record(path)
         if record is None or not stream.start <= record.at <= until.get(record.stream, -1):
             return None
-        snapshot = load_snapshot(record.snapshot, reducer.states)
-        if snapshot is None or snapshot.fingerprint != reducer.fingerprint:
+        return await self._workers.run(partial(_restored, record, stream, reducer))
+
+    async def _record(self, path: str) -> _Record | None:
+        data = (await self._store.records(_key(path))).get(_key(path))
+        try:
+            return msgspec.json.decode(data, type=_Record) if data is not None else None
+        except msgspec.DecodeError:
             return None
-        if snapshot.offset != stream.offset(record.at):
-            return None  # a repair has cut the stream, and what followed is other data
-        return measured(Folded(stream.id, record.at, restore(snapshot)))
+
+
+def _restored(record: _Record, stream: StreamState, reducer: Registered) -> Folded | None:
+    """The fold that a record holds, if it is one of this stream with this reducer; in a thread."""
+    snapshot = load_snapshot(msgspec.json.decode(record.snapshot), reducer.states)
+    if snapshot is None or snapshot.fingerprint != reducer.fingerprint:
+        return None
+    if snapshot.offset != stream.offset(record.at):
+        return None  # a repair has cut the stream, and what followed is other data
+    return measured(Folded(stream.id, record.at, restore(snapshot)))
 
 
 def _inherited(stream: StreamState) -> dict[int, int]:
@@ -154,10 +171,3 @@ def _key(path: str) -> str:
 
 def _as_dict(folded: Folded, dumped: dict[str, Any]) -> dict[str, Any]:
     return {"v": 1, "stream": folded.stream_id, "at": folded.at, "snapshot": dumped}
-
-
-def _read(data: bytes | None) -> _Record | None:
-    try:
-        return msgspec.json.decode(data, type=_Record) if data is not None else None
-    except msgspec.DecodeError:
-        return None

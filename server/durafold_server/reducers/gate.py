@@ -69,7 +69,11 @@ class ReducerGate:
         self._max_bytes = settings.folded_states_bytes
         self._workers = Workers()
         self._tools = Tools(
-            service, self._workers, Checkpoints(service.store), self.counts, settings.reducer_timeout_s
+            service,
+            self._workers,
+            Checkpoints(service.store, self._workers),
+            self.counts,
+            settings.reducer_timeout_s,
         )
         self._lanes: OrderedDict[str, Lane] = OrderedDict()
         self._uses = 0
@@ -236,6 +240,7 @@ class ReducerGate:
         """Keep what a fork begins with: its source moves on, and what led to it is no longer there."""
         if self._is_taken(await self._service.store.load(path)):
             return
+        await self.settled()  # what was kept of an earlier fork of this path is not dropped afterwards
         try:
             folded = await self._fold_source(reducer, source, at)
         except StateUnknown:
@@ -269,15 +274,15 @@ class ReducerGate:
         lane = self._lanes.get(stream.path)
         if lane is not None and lane.is_idle:
             del self._lanes[stream.path]
-        task = asyncio.get_running_loop().create_task(self._forget(stream.path))
+        task = asyncio.get_running_loop().create_task(self._forget(stream))
         self._forgetting.add(task)
         task.add_done_callback(self._forgetting.discard)
 
-    async def _forget(self, path: str) -> None:
+    async def _forget(self, stream: StreamState) -> None:
         try:
-            await self._tools.checkpoints.drop(path)
+            await self._tools.checkpoints.drop(stream)
         except StoreFailure:
-            logger.warning("the kept state of %s was not dropped; it is of no use to another stream", path)
+            logger.warning("the kept state of %s was not dropped; it is of no use to others", stream.path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 from durafold_server.protocol.errors import NotRetained, StateUnknown
 from durafold_server.reducers.checkpoints import Checkpoints, Folded
 from durafold_server.reducers.hydration import Hydration, StateRequest
+from durafold_server.reducers.workers import Workers
 from support.bound import Shop, receive, take
 from support.server_stores import KINDS
 from support.stock import Stock
+from support.unruly import VALIDATED_IN
 from support.waiting import eventually
 
 pytestmark = pytest.mark.anyio
@@ -35,7 +38,11 @@ async def shop(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: st
 async def kept(shop: Shop, path: str) -> Folded | None:
     """The state that is kept of a stream."""
     stream = await shop.service.head(path)
-    return await Checkpoints(shop.service.store).newest(stream, shop.gate.reducer_of(path))
+    workers = Workers()
+    try:
+        return await Checkpoints(shop.service.store, workers).newest(stream, shop.gate.reducer_of(path))
+    finally:
+        workers.close()
 
 
 async def is_kept(shop: Shop, path: str) -> None:
@@ -115,6 +122,35 @@ async def test_the_state_of_a_deleted_stream_is_dropped(shop: Shop) -> None:
     await shop.gate.settled()
 
     assert await shop.service.store.records("state/") == {}
+
+
+async def test_what_is_kept_of_a_later_stream_is_not_dropped_with_an_earlier_one(shop: Shop) -> None:
+    await shop.create("stock/a", receive(1))
+    earlier = await shop.service.head("stock/a")
+    await shop.service.delete("stock/a")
+    await shop.create("stock/a")
+    await shop.append("stock/a", *BULK)
+    await is_kept(shop, "stock/a")
+
+    workers = Workers()
+    await Checkpoints(shop.service.store, workers).drop(earlier)
+
+    assert await kept(shop, "stock/a") is not None
+    workers.close()
+
+
+async def test_kept_states_are_read_beside_the_event_loop(shop: Shop) -> None:
+    await shop.open("odd/*=support.unruly:named")
+    await shop.create("odd/a")
+    await shop.append("odd/a", {"name": "x", "note": "x" * 300_000})
+    await is_kept(shop, "odd/a")
+    await shop.open("odd/*=support.unruly:named")
+    VALIDATED_IN.clear()
+
+    await shop.state("odd/a")
+
+    assert threading.main_thread() not in VALIDATED_IN
+    assert VALIDATED_IN
 
 
 async def test_what_is_kept_of_another_stream_of_this_path_is_of_no_use(shop: Shop) -> None:
