@@ -51,6 +51,19 @@ class Poor(Broken):
         return replace(answer, status=200) if call.method == "DELETE" else answer
 
 
+class Tidied(Broken):
+    """Has let go of what its registry told when somebody first wants to know."""
+
+    def __init__(self) -> None:
+        self.gone: str | None = None
+
+    async def answer(self, call: Call, answer: Answer, ask: Ask) -> Answer:
+        if call.name != "__registry__" or call.method != "GET" or "offset=-1" in call.query:
+            return answer
+        self.gone = self.gone or call.query
+        return Answer(410) if call.query == self.gone else answer
+
+
 class Recorded(Broken):
     """Breaks nothing, and remembers which streams were made and which are gone."""
 
@@ -93,6 +106,16 @@ def test_the_good_server_behind_the_broken_ones_passes_every_check(broken_server
 
     assert report.failed == ()
     assert report.skipped == ()
+
+
+def test_a_registry_may_let_go_of_what_it_told_about_streams_that_are_gone() -> None:
+    tidied = Tidied()
+
+    with BrokenServers({"tidied": tidied}) as servers:
+        report = run(servers.url("tidied"), names=["a_new_stream_is_told", "a_fork_is_told"])
+
+    assert tidied.gone is not None
+    assert report.failed == ()
 
 
 def test_the_suite_leaves_no_streams_behind() -> None:

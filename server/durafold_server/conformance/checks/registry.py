@@ -8,7 +8,7 @@ from typing import Any, Final
 import anyio
 
 from durafold_server.conformance.check import Topic
-from durafold_server.conformance.exchange import Failure, expect_equal, expect_that
+from durafold_server.conformance.exchange import Failure, TooSlow, expect_equal, expect_that
 from durafold_server.conformance.target import JSON, Server, Stream
 
 _GIVE_UP_S: Final = 5.0
@@ -29,6 +29,20 @@ async def _missing(server: Server) -> str | None:
 REGISTRY: Final = Topic("registry", "11", "Registry (optional)", probe=_missing)
 
 
+async def _told_since(server: Server, offset: str) -> list[dict[str, Any]]:
+    """What the registry told after an offset.
+
+    Raises:
+        TooSlow: it no longer has that: a registry may let go of what it told about streams that are gone.
+    """
+    try:
+        return await _registry(server).messages(offset)
+    except Failure as failure:
+        if (await _registry(server).get(offset)).status == 410:
+            raise TooSlow(failure) from failure
+        raise
+
+
 async def _changes(
     server: Server, stream: Stream, offset: str, operations: Sequence[str]
 ) -> list[dict[str, Any]]:
@@ -37,7 +51,7 @@ async def _changes(
     found: list[dict[str, Any]] = []
     with anyio.move_on_after(_GIVE_UP_S):
         while len(found) < len(operations):
-            messages = await _registry(server).messages(offset)
+            messages = await _told_since(server, offset)
             found = [message for message in messages if message.get("key") == key]
             await anyio.sleep(0.02)
     came = [message.get("headers", {}).get("operation") for message in found]
