@@ -62,6 +62,10 @@ class _Group(Generic[S]):
     block: object | None = None
     steps: dict[int, _Step[S]] = field(default_factory=dict)
 
+    def put_first(self, ticket: int, step: _Step[S]) -> None:
+        """Put an action before the others."""
+        self.steps = {ticket: step, **self.steps}
+
 
 class UndoStack(Generic[S]):
     """Own actions of a key in this process, so that the last ones can be undone.
@@ -112,11 +116,19 @@ class UndoStack(Generic[S]):
         self._require_no_group()
         if not self._done:
             return None
-        group = self._done[-1]
-        messages = [self._inverse(step) for step in reversed(group.steps.values())]
-        last = self._dispatch_all([message for several in messages for message in several])
-        self._done.remove(group)
-        self._undone.append(group)
+        group, undone = self._done[-1], _Group[S]()
+        inverses = [(ticket, self._inverse(step)) for ticket, step in reversed(group.steps.items())]
+        last: Dispatch[S] | None = None
+        self._mode = "undo"
+        try:
+            for ticket, messages in inverses:
+                for kind, payload in messages:
+                    last = self._engine.dispatch_again(kind, payload)
+                undone.put_first(ticket, group.steps.pop(ticket))
+        finally:  # if middleware rejects one of several, those before it are undone
+            self._mode = "do"
+            self._drop_empty_groups()
+            self._undone += [undone] if undone.steps else []
         return last
 
     def redo(self) -> Dispatch[S] | None:
@@ -128,12 +140,12 @@ class UndoStack(Generic[S]):
         last: Dispatch[S] | None = None
         self._mode, self._redone = "redo", self._push(_Group())
         try:
-            for step in group.steps.values():
+            for ticket, step in tuple(group.steps.items()):
                 last = self._again(step)
+                del group.steps[ticket]
         finally:
             self._mode, self._redone = "do", None
             self._drop_empty_groups()  # of a step whose actions were all refused
-        self._undone.remove(group)
         return last
 
     def _group_of(self, block: object | None) -> _Group[S] | None:
@@ -146,6 +158,7 @@ class UndoStack(Generic[S]):
 
     def _drop_empty_groups(self) -> None:
         self._done = [group for group in self._done if group.steps]
+        self._undone = [group for group in self._undone if group.steps]
 
     def _require_no_group(self) -> None:
         if self._block() is not None:
@@ -155,16 +168,6 @@ class UndoStack(Generic[S]):
         if step.function is not None:
             return self._engine.dispatch("set", step.function)
         return self._engine.dispatch_again(step.kind, step.payload)
-
-    def _dispatch_all(self, messages: list[tuple[DispatchKind, Any]]) -> Dispatch[S] | None:
-        last: Dispatch[S] | None = None
-        self._mode = "undo"
-        try:
-            for kind, payload in messages:
-                last = self._engine.dispatch_again(kind, payload)
-        finally:
-            self._mode = "do"
-        return last
 
     def _inverse(self, step: _Step[S]) -> list[tuple[DispatchKind, Any]]:
         definition = self._engine.definition

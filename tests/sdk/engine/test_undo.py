@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import anyio
 import pytest
 
+from durafold import Dispatch, DispatchContext, Forward, Middleware
 from durafold.engine import ServerReducer
 from durafold.errors import ActionRejected, ConfigurationError
 from durafold.provider import Provider
@@ -245,3 +247,39 @@ async def test_a_refused_action_of_a_user_is_not_undone(server: ServerProcess, k
 
         with handle.acting_for("ann"):
             assert not handle.can_undo
+
+
+def refusing(*numbers: int) -> Middleware:
+    """Rejects the actions of these numbers, counted from 1."""
+    counter = itertools.count(1)
+
+    def middleware(context: DispatchContext, action: Any, forward: Forward) -> Dispatch[Any]:
+        if next(counter) in numbers:
+            raise Reject("not now")
+        return forward(action)
+
+    return middleware
+
+
+async def test_an_undo_that_middleware_stops_half_way_goes_on_where_it_stopped(
+    server: ServerProcess, key: str
+) -> None:
+    async with Provider(server.url, middleware=[refusing(4, 7)]) as party:
+        total = party.server_state(0, key)
+        with total.undo_group():
+            total.increment(1)
+            total.increment(10)
+
+        with pytest.raises(ActionRejected):
+            total.undo()
+        half_way = total.value
+        total.undo()
+        undone, can_undo = total.value, total.can_undo
+        total.redo()
+        with pytest.raises(ActionRejected):
+            total.redo()
+        total.redo()
+
+        assert (half_way, undone, can_undo) == (1, 0, False)
+        assert (total.value, total.can_redo) == (11, False)
+        await party.flush()
