@@ -61,14 +61,17 @@ class Engines:
         Raises:
             ConfigurationError: the declaration cannot work, or the key is in use with another one.
         """
-        shared = self.shared.get(declaration.key) or self._revived(declaration.key)
-        if shared is None:
-            shared = self.shared[declaration.key] = SharedEngine(self._new(declaration))
-            tasks.start_soon(shared.engine.run, name=f"durafold {declaration.key}")
-            self.connections.watch(shared.engine)
-            self.connections.look()
+        key = declaration.key
+        shared = self.shared.get(key)
+        engine = self._ending(key) if shared is None else shared.engine
+        if engine is None:
+            engine = self._begun(declaration, tasks)
         else:
-            shared.engine.definition.declaration.require_same(declaration)
+            engine.definition.declaration.require_same(declaration)
+        if shared is None:
+            self.retired.discard(engine)
+            shared = self.shared[key] = SharedEngine(engine)
+            self.connections.look()
         shared.users += 1
         return shared
 
@@ -92,13 +95,16 @@ class Engines:
         for engine in self.all():
             engine.stop()
 
-    def _revived(self, key: str) -> SharedEngine[Any] | None:
+    def _ending(self, key: str) -> Engine[Any] | None:
         """With an outbox, an engine that is about to end goes on: two would be the same client."""
-        ending = [engine for engine in self.retired if engine.definition.key == key and self.outbox]
-        for engine in ending:
-            self.retired.discard(engine)
-            self.shared[key] = SharedEngine(engine)
-        return self.shared.get(key)
+        ending = (engine for engine in self.retired if engine.definition.key == key and self.outbox)
+        return next(ending, None)
+
+    def _begun(self, declaration: Declaration[S], tasks: TaskGroup) -> Engine[S]:
+        engine = self._new(declaration)
+        tasks.start_soon(engine.run, name=f"durafold {declaration.key}")
+        self.connections.watch(engine)
+        return engine
 
     def _new(self, declaration: Declaration[S]) -> Engine[S]:
         definition = define(declaration, strict=self.options.strict)

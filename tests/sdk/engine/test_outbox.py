@@ -209,6 +209,21 @@ async def test_a_key_that_is_opened_again_at_once_is_the_same_client(
         await eventually(lambda: numbers(party, key).confirmed == list(range(10)))
 
 
+async def test_a_key_that_is_opened_again_as_something_else_still_ends(
+    server: ServerProcess, key: str, file: Path
+) -> None:
+    async with Provider(server.url, outbox=file) as party:
+        counter = party.server_state(0, key)
+        counter.increment()
+        counter.close()
+
+        with pytest.raises(ConfigurationError, match="another default"):
+            party.server_state("", key)
+
+        await eventually(lambda: counter.status == "closed")
+        assert party.server_state("", key).value == ""
+
+
 async def test_two_processes_cannot_share_a_file(file: Path) -> None:
     async with Provider(NOWHERE, outbox=file, close_timeout_s=0):
         with pytest.raises(ConfigurationError, match="a file of its own"):
