@@ -42,25 +42,31 @@ def with_draft(function: Callable[..., Any], state: Any, *arguments: Any) -> Any
 
 
 def draft_of(
-    value: Any, changed: Callable[[], None] = lambda: None, new: dict[int, Any] | None = None
+    value: Any,
+    changed: Callable[[], None] = lambda: None,
+    new: dict[int, Any] | None = None,
+    *,
+    is_new: bool = False,
 ) -> Any:
     """A draft of a dict, list, dataclass or pydantic model; other values as they are.
 
     Args:
         value: what it begins as.
         changed: called before the first write.
-        new: by identity, the lists and dicts that were put into the draft: they are nobody else's, and so
-            may be changed as they are.
+        new: by identity, the lists and dicts that were put into the draft, where drafts may be in them. They
+            are not changed either: they may be parts of the action.
+        is_new: the value is one of them, or in one of them.
     """
     new = {} if new is None else new
-    if type(value) in _PLAIN or id(value) in new:
+    if type(value) in _PLAIN:
         return value
+    is_new = is_new or id(value) in new
     if isinstance(value, dict):
-        return _DictDraft(value, changed, new)
+        return _DictDraft(value, changed, new, is_new)
     if isinstance(value, list):
-        return _ListDraft(value, changed, new)
+        return _ListDraft(value, changed, new, is_new)
     if isinstance(value, BaseModel) or (is_dataclass(value) and not isinstance(value, type)):
-        return _ObjectDraft(value, changed, new)
+        return _ObjectDraft(value, changed, new, is_new)
     return value
 
 
@@ -83,10 +89,10 @@ class _Draft:
     Until something is written, `_parts` holds the drafts of parts that were looked at. The first write, here
     or in a part, makes `_copy`, one level deep, with those drafts in their places; from then on drafts of
     parts are made there. So a part is known by its place, also where one object stands in two of them.
-    `_touched` are the places of the copy that may hold a draft or something new.
+    `_touched` are the places of the copy that may hold a draft or something new: all, if it `_is_new` itself.
     """
 
-    __slots__ = ("_base", "_changed", "_copy", "_new", "_parts", "_touched")
+    __slots__ = ("_base", "_changed", "_copy", "_is_new", "_new", "_parts", "_touched")
 
     _base: Any
     _copy: Any
@@ -94,14 +100,16 @@ class _Draft:
     _touched: set[Any]
     _changed: Callable[[], None]
     _new: dict[int, Any]
+    _is_new: bool
 
-    def __init__(self, base: Any, changed: Callable[[], None], new: dict[int, Any]) -> None:
+    def __init__(self, base: Any, changed: Callable[[], None], new: dict[int, Any], is_new: bool) -> None:
         self._base = base
         self._copy = None
         self._parts = {}
         self._touched = set()
         self._changed = changed
         self._new = new
+        self._is_new = is_new
 
     def _now(self) -> Any:
         return self._base if self._copy is None else self._copy
@@ -124,7 +132,7 @@ class _Draft:
             return value
         if place in self._parts:
             return self._parts[place]
-        part = draft_of(value, self._part_changed, self._new)
+        part = draft_of(value, self._part_changed, self._new, is_new=self._is_new)
         if part is not value and self._copy is None:
             self._parts[place] = part
         elif part is not value:
@@ -143,7 +151,8 @@ class _Draft:
 
     def _given(self, value: Any) -> Any:
         """What a value of this draft ends as. Old parts that nobody looked at are not looked at here."""
-        return finished(value) if isinstance(value, _Draft) or id(value) in self._new else value
+        is_open = self._is_new or isinstance(value, _Draft) or id(value) in self._new
+        return finished(value) if is_open else value
 
     def _finish(self) -> Any:
         raise NotImplementedError
@@ -185,9 +194,9 @@ class _DictDraft(_Draft, MutableMapping[Any, Any]):
 
     def _finish(self) -> Any:
         if self._copy is None:
-            return self._base
+            return self._given(self._base)
         changed = dict(self._copy)
-        for key in self._touched:
+        for key in changed.keys() if self._is_new else self._touched:
             if key in changed:
                 changed[key] = self._given(changed[key])
         return changed
@@ -233,7 +242,9 @@ class _ListDraft(_Draft, MutableSequence[Any]):
         self[len(self) :] = values
 
     def _finish(self) -> Any:
-        return self._base if self._copy is None else [self._given(value) for value in self._copy]
+        if self._copy is None:
+            return self._given(self._base)
+        return [self._given(value) for value in self._copy]
 
 
 class _ObjectDraft(_Draft):
@@ -241,7 +252,7 @@ class _ObjectDraft(_Draft):
 
     __slots__ = ()
 
-    def __init__(self, base: Any, changed: Callable[[], None], new: dict[int, Any]) -> None:
+    def __init__(self, base: Any, changed: Callable[[], None], new: dict[int, Any], is_new: bool) -> None:
         own = {
             "_base": base,
             "_copy": None,
@@ -249,6 +260,7 @@ class _ObjectDraft(_Draft):
             "_touched": set(),
             "_changed": changed,
             "_new": new,
+            "_is_new": is_new,
         }
         for name, value in own.items():
             object.__setattr__(self, name, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
 from dataclasses import dataclass
 from typing import Any
@@ -96,6 +97,34 @@ def test_what_was_put_in_may_still_be_changed() -> None:
 
     assert after == {"old": {"n": 2}, "new": [{"n": 2}], "made": [1]}
     assert type(after["new"][0]) is dict
+
+
+def test_a_part_of_the_action_is_changed_in_the_state_and_not_in_the_action() -> None:
+    card = {"text": "milk", "tags": [["a"], ["b"]]}
+
+    def change(draft: Any) -> None:
+        draft["cards"].append(card)
+        draft["cards"][-1]["done"] = True
+        draft["cards"][-1]["tags"][0].append("c")
+
+    after = changed({"cards": []}, change)
+
+    assert after == {"cards": [{"text": "milk", "tags": [["a", "c"], ["b"]], "done": True}]}
+    assert card == {"text": "milk", "tags": [["a"], ["b"]]}
+
+
+def test_a_part_may_be_changed_inside_of_what_it_was_put_into() -> None:
+    def change(draft: Any) -> None:
+        draft["box"] = {"cards": [draft["card"]], "other": {"card": draft["card"]}}
+        draft["box"]["cards"][0]["n"] = 2
+        draft["box"]["label"] = "full"
+
+    after = changed({"card": {"n": 1}}, change)
+
+    assert json.loads(json.dumps(after)) == {
+        "card": {"n": 2},
+        "box": {"cards": [{"n": 2}], "other": {"card": {"n": 2}}, "label": "full"},
+    }
 
 
 def test_parts_may_be_moved_within_a_draft() -> None:
