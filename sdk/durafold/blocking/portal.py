@@ -124,6 +124,14 @@ class Portal:
             loop.portal.start_task_soon(loop.portal.stop, True)
         thread.join(_STOP_TIMEOUT_S)
 
+    def require_outside(self) -> None:
+        """Check that the calling thread may wait.
+
+        Raises:
+            ConfigurationError: as for `run`.
+        """
+        self._outside_the_loop()
+
     def lease(self) -> LeasedPortal:
         """The loop that runs now, for something that lives in it and cannot move to another."""
         return LeasedPortal(self, self._running())

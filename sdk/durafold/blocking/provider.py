@@ -273,14 +273,20 @@ class Provider:
         """Wait until what was dispatched is on the server, at most `close_timeout_s`, and stop everything.
 
         Any thread may call it, a callback too, and more than once. Ctrl-C ends the waiting, not the closing.
+
+        Raises:
+            ConfigurationError: called where waiting would stop an event loop, such as in middleware; the
+                provider stays open.
         """
         self._end(in_peace=True)
 
     def _end(self, *, in_peace: bool) -> None:
-        _open_providers.pop(self, None)
         home, running = self._opened, self._running
         if home is None or running is None or not home.portal.is_alive:
+            _open_providers.pop(self, None)
             return
+        home.portal.require_outside()
+        _open_providers.pop(self, None)
         try:
             if in_peace:
                 home.portal.run(self._target.aclose)

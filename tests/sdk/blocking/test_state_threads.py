@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 import pytest
 
-from durafold import atom, reducer
+from durafold import DispatchContext, Forward, atom, engine, reducer
 from durafold.blocking import Dispatch, Provider, shared_portal, use_atom, use_provider, use_server_state
 from durafold.computed import derived
 from durafold.errors import ConfigurationError, ProviderClosed
@@ -272,6 +272,21 @@ def test_a_wait_in_a_reducer_is_refused_instead_of_stopping_the_event_loop(
 
         with pytest.raises(ConfigurationError, match="wait for itself"):
             _ = party.open(waiting).value
+
+
+def test_closing_in_the_event_loop_is_refused_and_leaves_the_provider_open(
+    server: ServerProcess, key: str
+) -> None:
+    def closing(context: DispatchContext, action: Any, forward: Forward) -> engine.Dispatch[Any]:
+        party.close()
+        return forward(action)
+
+    with Provider(server.url) as party:
+        closes = party.server_state(0, f"{key}/closes", middleware=[closing])
+        with pytest.raises(ConfigurationError, match="wait for itself"):
+            closes.set(1)
+
+        assert (party.is_open, party.server_state(0, key).set(1).wait()) == (True, 1)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
