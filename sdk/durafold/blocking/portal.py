@@ -342,8 +342,8 @@ class _Loop:
                     await self._news.wait()
         finally:
             self._has_ended = True
-            for _, job in self._inbox:
-                job.fail(CancelledError())
+            while self._inbox:  # which may grow meanwhile
+                self._inbox.popleft()[1].fail(CancelledError())
 
     def _begin(self, tasks: TaskGroup) -> None:
         context, job = self._inbox.popleft()

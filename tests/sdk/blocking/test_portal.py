@@ -13,8 +13,10 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+from anyio.from_thread import BlockingPortal
 
 from durafold.blocking import Portal
+from durafold.blocking.portal import _Job, _Loop
 from durafold.errors import ConfigurationError
 
 
@@ -123,6 +125,32 @@ def test_closing_cancels_what_still_waits(portal: Portal) -> None:
     waiting.join()
 
     assert ended.is_set()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_calls_that_come_while_a_loop_ends_fail_instead_of_waiting_for_ever(backend: str) -> None:
+    early, late, last = (_Job(double, (number,)) for number in range(3))
+
+    async def serve_until_cancelled() -> None:
+        async with BlockingPortal() as portal:
+            loop = _Loop(portal)
+            early.future.add_done_callback(lambda _: loop.start(last))
+
+            async def ends_slowly() -> None:
+                try:
+                    scope.cancel()
+                    await anyio.sleep_forever()
+                finally:
+                    loop.start(early)
+                    loop.start(late)
+
+            loop.start(_Job(ends_slowly, ()))
+            with anyio.CancelScope() as scope:
+                await loop.serve()
+
+    anyio.run(serve_until_cancelled, backend=backend)
+
+    assert [type(job.future.exception(timeout=0)) for job in (early, late, last)] == [CancelledError] * 3
 
 
 def test_ctrl_c_cancels_what_is_waited_for_and_leaves_the_portal_usable(portal: Portal) -> None:
