@@ -57,10 +57,17 @@ class _Step(Generic[S]):
 
 @dataclass(eq=False, slots=True)
 class _Group(Generic[S]):
-    """Actions that are undone together, by ticket. `block`: the `undo_group()` they are of."""
+    """Actions that are undone together, by ticket.
+
+    Attributes:
+        block: the `undo_group()` they are of.
+        steps: the actions.
+        undone_by: by the ticket of what undid it, the one of the action that was undone.
+    """
 
     block: object | None = None
     steps: dict[int, _Step[S]] = field(default_factory=dict)
+    undone_by: dict[int, int] = field(default_factory=dict)
 
     def put_first(self, ticket: int, step: _Step[S]) -> None:
         """Put an action before the others."""
@@ -80,8 +87,10 @@ class UndoStack(Generic[S]):
         self._block = block
         self._done: list[_Group[S]] = []
         self._undone: list[_Group[S]] = []
+        # While something is done again, where that is recorded; while something is undone, where that goes,
+        # and its ticket.
         self._redone: _Group[S] | None = None
-        self._mode: str = "do"
+        self._undoing: tuple[_Group[S], int] | None = None
 
     @property
     def can_undo(self) -> bool:
@@ -97,19 +106,25 @@ class UndoStack(Generic[S]):
         self, ticket: int, kind: str, payload: Any, function: Callable[[S], S] | None, before: S
     ) -> None:
         """An own action was dispatched."""
-        if self._mode == "undo":
+        if self._undoing is not None:
+            undone, original = self._undoing
+            undone.undone_by[ticket] = original
             return
-        if self._mode == "do":
+        if self._redone is None:
             self._undone.clear()
         group = self._redone or self._group_of(self._block()) or self._push(_Group(self._block()))
         group.steps[ticket] = _Step(cast("DispatchKind", kind), payload, function, before)
 
     def forget(self, ticket: int) -> None:
-        """An own action has failed: there is nothing of it to undo."""
-        for group in reversed(self._done):
-            if group.steps.pop(ticket, None) is not None:
-                self._drop_empty_groups()
-                return
+        """An own action has failed: nothing of it is to be undone, and what it should undo is not undone."""
+        for group in self._done:
+            group.steps.pop(ticket, None)
+        for group in self._undone:
+            original = group.undone_by.pop(ticket, None)
+            if original in group.steps:
+                again = self._group_of(group) or self._push(_Group(group))
+                again.put_first(original, group.steps.pop(original))
+        self._drop_empty_groups()
 
     def undo(self) -> Dispatch[S] | None:
         """Undo the last step; returns its last action, None if there is nothing to undo."""
@@ -119,16 +134,16 @@ class UndoStack(Generic[S]):
         group, undone = self._done[-1], _Group[S]()
         inverses = [(ticket, self._inverse(step)) for ticket, step in reversed(group.steps.items())]
         last: Dispatch[S] | None = None
-        self._mode = "undo"
         try:
             for ticket, messages in inverses:
+                self._undoing = (undone, ticket)
                 for kind, payload in messages:
                     last = self._engine.dispatch_again(kind, payload)
                 undone.put_first(ticket, group.steps.pop(ticket))
         finally:  # if middleware rejects one of several, those before it are undone
-            self._mode = "do"
+            self._undoing = None
+            self._undone.append(undone)
             self._drop_empty_groups()
-            self._undone += [undone] if undone.steps else []
         return last
 
     def redo(self) -> Dispatch[S] | None:
@@ -138,13 +153,13 @@ class UndoStack(Generic[S]):
             return None
         group = self._undone[-1]
         last: Dispatch[S] | None = None
-        self._mode, self._redone = "redo", self._push(_Group())
+        self._redone = self._push(_Group())
         try:
             for ticket, step in tuple(group.steps.items()):
                 last = self._again(step)
                 del group.steps[ticket]
         finally:
-            self._mode, self._redone = "do", None
+            self._redone = None
             self._drop_empty_groups()  # of a step whose actions were all refused
         return last
 

@@ -15,6 +15,7 @@ from durafold.provider import Provider
 from durafold.state.reducer import Reject, reducer
 from support.server import ServerProcess
 from support.todos import Add, Break, Finish, TodoAction, Todos, todo_reducer
+from support.waiting import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -132,6 +133,30 @@ async def test_a_refused_action_is_not_undone(server: ServerProcess, key: str) -
         assert undone is not None
         assert [item.done for item in (await undone).items] == [True]
         assert not todos.can_undo
+
+
+async def test_what_could_not_be_undone_is_not_done_again(server: ServerProcess, key: str) -> None:
+    @reducer(inverse=lambda before, action: -action)
+    def growing(state: int, action: int) -> int:
+        if action < 0 and state > 9:
+            raise Reject("too large by now")
+        return state + action
+
+    async with Provider(server.url) as party, Provider(server.url) as other:
+        total = party.server_reducer(growing, 0, key)
+        with total.undo_group():
+            total.dispatch(1)
+            await total.dispatch(2)
+        await other.server_reducer(growing, 0, key).dispatch(10)
+        await eventually(lambda: total.confirmed == 13)
+
+        refused = total.undo()
+        assert refused is not None
+        with pytest.raises(ActionRejected, match="too large"):
+            await refused
+        await eventually(lambda: not total.can_redo)
+
+        assert (total.redo(), total.value, total.can_undo) == (None, 13, True)
 
 
 async def test_a_reducer_that_does_not_say_how_is_told_so(server: ServerProcess, key: str) -> None:
