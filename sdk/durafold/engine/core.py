@@ -273,6 +273,8 @@ class Engine(Generic[S]):
             self._take_over(newer)
             return
         before = self._shown.replica
+        if before.confirmed.offset == START:
+            return  # nothing was read since the last time
         self._shown.lives += 1
         self._shown.replica = transitions.reset(before, self.definition.initial)
         self.own.writer.start_over()

@@ -18,10 +18,12 @@ from durafold.errors import (
     Forbidden,
     PayloadTooLarge,
     ProviderClosed,
+    StreamGone,
     StreamNotFound,
     Unauthorized,
 )
 from durafold.provider import Provider
+from support.fake_server import Answer, FakeServer, page
 from support.proxy import Cut, Delay, FaultProxy, Ghost, LoseReply, Refuse, some_of
 from support.server import ServerProcess
 from support.todos import Add, Todos, todo_reducer
@@ -270,6 +272,30 @@ async def test_without_create_a_missing_stream_is_an_error_until_it_exists(
         assert await dispatch == 1
         assert count.status == "live"
         assert [type(error) for error in errors] == [StreamNotFound]
+
+
+async def test_a_stream_that_is_gone_is_told_once_to_begin_again(errors: list[Exception], key: str) -> None:
+    def total(state: int, action: int) -> int:
+        return state + action
+
+    notices: list[StreamReset] = []
+    first = page(b"[1]", next_offset="0001")
+    async with (
+        FakeServer(first, otherwise=Answer(410, {}, (b"gone",), length=4)) as server,
+        Provider(
+            server.url,
+            settings=IMPATIENT,
+            on_error=errors.append,
+            on_notice=notices.append,
+            close_timeout_s=0,
+        ) as party,
+    ):
+        party.server_reducer(total, 0, key)
+
+        await eventually(lambda: len(server.seen) >= 6)
+
+        assert notices == [StreamReset(key, revision=1)]
+        assert [type(error) for error in errors] == [StreamGone]
 
 
 # ---- refusals ----
