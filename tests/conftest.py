@@ -27,6 +27,15 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return backend
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Collect a directory's files one after the other, in whatever order they are named.
+
+    pytest 9.1 takes a directory that it comes back to for another one, which the fixtures of its conftest are
+    not for (pytest-dev/pytest issue 14635): tests of asyncio-only code would run on Trio.
+    """
+    config.args.sort()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the longest tests first, so that the rest fills the other core beside them."""
