@@ -7,9 +7,10 @@ import threading
 import time
 from typing import Any, Final
 
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, field_serializer, field_validator
 
 from durafold import Reject, reducer_atom
+from support.stock import HANGING
 
 __all__ = ["SLOW_CALLS", "VALIDATED_IN", "named", "unruly"]
 
@@ -30,6 +31,13 @@ class Named(BaseModel):
     def noted(cls, name: str) -> str:
         """The name as it is."""
         VALIDATED_IN.add(threading.current_thread())
+        return name
+
+    @field_serializer("name")
+    def written(self, name: str) -> str:
+        """The name as it is, perhaps much later."""
+        if name == "hang":
+            HANGING.wait()
         return name
 
 

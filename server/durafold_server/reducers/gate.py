@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from durafold.state.replica import Confirmed
 from durafold_server.attempts import Outdated
@@ -43,6 +43,8 @@ from durafold_server.store.base import StoreFailure
 __all__ = ["ReducerGate"]
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _LANE_BYTES: Final = 2048
 """What a lane takes beside its state."""
@@ -138,6 +140,20 @@ class ReducerGate:
             raise NotRetained(stream.offset(kept.at if kept is not None else stream.tail))
         await self._service.view(stream, position)  # refuses a position inside a message
         return await self._fold_in_time(reducer, stream, kept, position)
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Carry out work on a state in a thread, since the state's types are the operator's code.
+
+        Raises:
+            ReducerBusy: it takes too long.
+            Exception: what the call raises.
+        """
+        try:
+            async with asyncio.timeout(self._tools.timeout_s):
+                return await self._workers.run(call)
+        except TimeoutError:
+            self.counts.timeouts += 1
+            raise ReducerBusy(self._tools.timeout_s) from None
 
     async def may_trim(self, stream: StreamState, position: int) -> bool:
         """See `Gate`. What is trimmed must have led to a state that is kept."""

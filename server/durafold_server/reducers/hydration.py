@@ -6,10 +6,10 @@ stream may be, and is cached as pages are (PROTOCOL §10.1): by shared caches, u
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -104,13 +104,13 @@ class Hydration:
             rendered = await self._newest(reducer, stream, newest)
         else:
             folded = await self._earlier(reducer, stream, position)
-            rendered = await asyncio.to_thread(_render, reducer, stream, folded)
+            rendered = await self._gate.run(partial(_render, reducer, stream, folded))
         return _reply(request, stream, rendered)
 
     async def _newest(self, reducer: Registered, stream: StreamState, folded: Folded) -> _Rendered:
         known = self._rendered.get(stream.path)
         if known is None or known.folded is not folded or known.closed is not _is_end(stream, folded):
-            known = await asyncio.to_thread(_render, reducer, stream, folded)
+            known = await self._gate.run(partial(_render, reducer, stream, folded))
         self._keep(stream.path, known)
         return known
 
@@ -123,13 +123,14 @@ class Hydration:
             self._kept_bytes -= oldest.size
 
     async def _earlier(self, reducer: Registered, stream: StreamState, position: int) -> Folded:
-        if stream.start:
-            # The keyframes begin where the stream does, and what it began with is gone.
-            return await self._gate.fold_upto(stream, position)
-        found = await self._folder.fold(stream.path, reducer, stream.offset(position), None)
-        if not found.complete:
-            raise ReducerBusy(MAX_FOLD_S)
-        return Folded(stream.id, position, replace(found.confirmed, offset=stream.offset(position)))
+        if not stream.start:
+            found = await self._folder.fold(stream.path, reducer, stream.offset(position), None)
+            if not found.complete:
+                raise ReducerBusy(MAX_FOLD_S)
+            if not (await self._service.head(stream.path)).start:
+                return Folded(stream.id, position, replace(found.confirmed, offset=stream.offset(position)))
+        # The keyframes begin where the stream does, and what it began with is gone, perhaps just now.
+        return await self._gate.fold_upto(stream, position)
 
 
 def _is_end(stream: StreamState, folded: Folded) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from durafold_server.protocol.errors import NotRetained, StateUnknown
+from durafold_server.protocol.model import StreamState
 from durafold_server.reducers.checkpoints import Checkpoints, Folded
 from durafold_server.reducers.hydration import Hydration, StateRequest
 from durafold_server.reducers.workers import Workers
@@ -286,3 +287,26 @@ async def test_forking_again_leaves_the_state_of_the_fork_alone(shop: Shop) -> N
     await shop.open()
     assert not again.new
     assert await shop.state("stock/b") == before
+
+
+async def test_a_stream_that_is_trimmed_just_then_gives_no_wrong_state(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.create("stock/a", **RETENTION)
+    await shop.append("stock/a", *BULK)
+    wanted = await shop.append("stock/a", take(100))
+    await shop.append("stock/a", *[receive(1)] * 50)
+    state = shop.gate.state
+
+    async def and_trim(path: str) -> tuple[StreamState, Folded]:
+        found = await state(path)
+        await shop.service.reap()
+        return found
+
+    monkeypatch.setattr(shop.gate, "state", and_trim)
+    at = wanted.stream.offset(wanted.stream.tail)
+
+    with pytest.raises(NotRetained):
+        await Hydration(shop.service, shop.gate).answer(StateRequest("stock/a", at=at))
+
+    assert (await shop.service.head("stock/a")).start

@@ -14,6 +14,7 @@ from durafold_server.gates import Check
 from durafold_server.protocol.decide import Appended
 from durafold_server.protocol.errors import ReducerBusy, StorageUnavailable
 from durafold_server.protocol.requests import AppendRequest
+from durafold_server.reducers.hydration import Hydration, StateRequest
 from support.bound import Shop, receive, take
 from support.stock import HANGING, Stock
 from support.unruly import SLOW_CALLS
@@ -183,3 +184,11 @@ async def test_a_fork_does_not_wait_for_ever_for_what_it_begins_with(shop: Shop)
 
     with pytest.raises(ReducerBusy):
         await asyncio.wait_for(shop.create("stock/b", take(1), stream_forked_from="/v1/stream/stock/a"), 30)
+
+
+async def test_a_state_that_cannot_be_written_in_time_is_answered(shop: Shop) -> None:
+    await shop.open("odd/*=support.unruly:named", reducer_timeout_s=0.05)
+    await shop.create("odd/a", {"name": "hang"})
+
+    with pytest.raises(ReducerBusy):
+        await asyncio.wait_for(Hydration(shop.service, shop.gate).answer(StateRequest("odd/a")), 30)
