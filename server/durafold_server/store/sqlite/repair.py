@@ -114,7 +114,7 @@ def report(repair: Repair, *, dry_run: bool) -> Iterator[str]:
     for name in findings.lost_streams:
         yield f"stream {name}: lost, its record cannot be read"
     if findings.lost_records:
-        yield f"{findings.lost_records} records of the server's own (subscriptions, keys) are lost"
+        yield f"{findings.lost_records} records of the server's own (subscriptions, keys, states) are lost"
     whole = sum(salvaged.is_whole for salvaged in findings.streams.values())
     yield f"{whole} streams are whole, {len(findings.streams) - whole} not, {len(findings.lost_streams)} lost"
     if repair.aside is not None:
