@@ -12,7 +12,7 @@ from pydantic import BaseModel, field_serializer, field_validator
 from durafold import Reject, reducer_atom
 from support.stock import HANGING
 
-__all__ = ["SLOW_CALLS", "VALIDATED_IN", "named", "unruly"]
+__all__ = ["SLOW_CALLS", "VALIDATED_IN", "durafold_bindings", "named", "unruly"]
 
 SLOW_CALLS: Final[list[Any]] = []
 """Actions that it was slow for."""
@@ -89,3 +89,4 @@ def naming(state: Named, action: dict[str, Any]) -> Named:
 named = reducer_atom("named", naming, Named())
 NOTHING: Final[dict[str, Any]] = {}
 unruly = reducer_atom("unruly", counting, NOTHING)
+durafold_bindings = {"odd/named/*": named, "odd/*": unruly}

@@ -19,14 +19,11 @@ from typing import Any, Final
 
 from durafold.named import described, imported, named_reducer
 from durafold_server.protocol.errors import ProtocolError
-from durafold_server.reducers.registered import Registered, UnknownReducer, register_for_streams
+from durafold_server.reducers.registered import MAPPING, Registered, UnknownReducer, register_for_streams
 from durafold_server.subscriptions.errors import InvalidSubscription
 from durafold_server.subscriptions.patterns import Pattern
 
 __all__ = ["MAPPING", "Binding", "Bindings", "load_bindings"]
-
-MAPPING: Final = "durafold_bindings"
-"""Name of the mapping that a module of reducers may have: pattern → reducer or atom."""
 
 _REMEMBERED_PATHS: Final = 4096
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from durafold.named import UNSAID, NamedReducer, UnknownReducer, named_reducer, reducers_in
+from durafold.named import UNSAID, NamedReducer, UnknownReducer, imported, named_reducer, reducers_in
 from durafold.state.models import PLAIN, Model, UnresolvedModel, model_of
 from durafold.state.reducer import (
     Message,
@@ -19,7 +19,10 @@ from durafold.state.reducer import (
 )
 from durafold.state.snapshot import fingerprint
 
-__all__ = ["Registered", "UnknownReducer", "load_reducers", "register", "register_for_streams"]
+__all__ = ["MAPPING", "Registered", "UnknownReducer", "load_reducers", "register", "register_for_streams"]
+
+MAPPING: Final = "durafold_bindings"
+"""Name of the mapping that a module of reducers may have: pattern → reducer or atom."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ def load_reducers(specs: Sequence[str]) -> Mapping[str, Registered]:
     Modules are also looked for in the working directory, as `python -m` would.
 
     Raises:
-        UnknownReducer: a module cannot be imported, has no such function, or no reducer at all.
+        UnknownReducer: a module cannot be imported, has no such function, or neither reducers nor bindings.
     """
     return {named.name: register(named) for spec in specs for named in _named(spec)}
 
@@ -59,7 +62,7 @@ def _named(spec: str) -> Sequence[NamedReducer]:
     if ":" in spec:
         return [named_reducer(spec)]
     declared = reducers_in(spec)
-    if not declared:
+    if not declared and not hasattr(imported(spec), MAPPING):
         raise UnknownReducer(f"{spec} declares no reducer; name one: --reducers {spec}:function")
     return declared
 

@@ -8,7 +8,7 @@ from durafold.state.models import model_of
 from durafold.state.reducer import actions_of
 from durafold.state.snapshot import fingerprint
 from durafold_server.reducers.bindings import Bindings, load_bindings
-from durafold_server.reducers.registered import UnknownReducer
+from durafold_server.reducers.registered import UnknownReducer, load_reducers
 from support.stock import Stock, stock
 
 
@@ -44,6 +44,11 @@ def test_a_module_of_reducers_may_say_itself_what_is_bound() -> None:
 
     assert bound(bindings, "stock/a/b") == "support.stock:stock"
     assert bound(bindings, "shops/opening") == "support.stock:opening"
+
+
+def test_a_module_may_bind_atoms_of_plain_functions_and_nothing_else() -> None:
+    assert load_reducers(["support.unruly"]) == {}
+    assert bound(load_bindings([], ["support.unruly"]), "odd/a") == "support.unruly:unruly"
 
 
 def test_settings_count_before_modules() -> None:
