@@ -12,13 +12,17 @@ from pydantic import BaseModel, field_serializer, field_validator
 from durafold import Reject, reducer_atom
 from support.stock import HANGING
 
-__all__ = ["SLOW_CALLS", "VALIDATED_IN", "durafold_bindings", "named", "unruly"]
+__all__ = ["SLOW_CALLS", "VALIDATED_IN", "WRITTEN", "durafold_bindings", "named", "unruly"]
 
 SLOW_CALLS: Final[list[Any]] = []
 """Actions that it was slow for."""
 
 VALIDATED_IN: Final[set[threading.Thread]] = set()
 """Threads that `Named` was validated in."""
+
+
+WRITTEN: Final[list[str]] = []
+"""Names as often as they were written."""
 
 
 class Named(BaseModel):
@@ -36,6 +40,7 @@ class Named(BaseModel):
     @field_serializer("name")
     def written(self, name: str) -> str:
         """The name as it is, perhaps much later."""
+        WRITTEN.append(name)
         if name == "hang":
             HANGING.wait()
         return name

@@ -6,6 +6,7 @@ stream may be, and is cached as pages are (PROTOCOL §10.1): by shared caches, u
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -69,6 +70,15 @@ class _Rendered:
         return len(self.body) + _RENDERED_BYTES
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """An answer that somebody works on."""
+
+    folded: Folded
+    closed: bool
+    task: asyncio.Task[_Rendered]
+
+
 class Hydration:
     """Answers requests for states.
 
@@ -83,6 +93,7 @@ class Hydration:
         self._folder = Folder(service)
         self._rendered: OrderedDict[str, _Rendered] = OrderedDict()
         self._kept_bytes = 0
+        self._begun: dict[str, _Begun] = {}
 
     async def answer(self, request: StateRequest) -> Reply:
         """The state of a stream; 304 if the client has it.
@@ -108,11 +119,32 @@ class Hydration:
         return _reply(request, stream, rendered)
 
     async def _newest(self, reducer: Registered, stream: StreamState, folded: Folded) -> _Rendered:
+        closed = _is_end(stream, folded)
         known = self._rendered.get(stream.path)
-        if known is None or known.folded is not folded or known.closed is not _is_end(stream, folded):
-            known = await self._gate.run(partial(_render, reducer, stream, folded))
+        if known is None or known.folded is not folded or known.closed is not closed:
+            known = await asyncio.shield(self._rendering_of(reducer, stream, folded, closed=closed))
         self._keep(stream.path, known)
         return known
+
+    def _rendering_of(
+        self, reducer: Registered, stream: StreamState, folded: Folded, *, closed: bool
+    ) -> asyncio.Task[_Rendered]:
+        """The work on an answer: done once, however many ask meanwhile."""
+        begun = self._begun.get(stream.path)
+        if begun is not None and begun.folded is folded and begun.closed is closed:
+            return begun.task
+        task = asyncio.get_running_loop().create_task(
+            self._gate.run(partial(_render, reducer, stream, folded))
+        )
+        begun = self._begun[stream.path] = _Begun(folded, closed, task)
+        task.add_done_callback(lambda _: self._is_done(stream.path, begun))
+        return task
+
+    def _is_done(self, path: str, begun: _Begun) -> None:
+        if self._begun.get(path) is begun:
+            del self._begun[path]
+        if not begun.task.cancelled():
+            begun.task.exception()  # all who asked may have left
 
     def _keep(self, path: str, rendered: _Rendered) -> None:
         before = self._rendered.pop(path, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from durafold_server.reducers.workers import Workers
 from support.bound import Shop, receive, take
 from support.server_stores import KINDS
 from support.stock import Stock
-from support.unruly import VALIDATED_IN
+from support.unruly import VALIDATED_IN, WRITTEN
 from support.waiting import eventually
 
 pytestmark = pytest.mark.anyio
@@ -310,3 +311,19 @@ async def test_a_stream_that_is_trimmed_just_then_gives_no_wrong_state(
         await Hydration(shop.service, shop.gate).answer(StateRequest("stock/a", at=at))
 
     assert (await shop.service.head("stock/a")).start
+
+
+async def test_a_state_is_written_once_for_all_who_ask_at_a_time(shop: Shop) -> None:
+    await shop.open("odd/*=support.unruly:named")
+    await shop.create("odd/a", {"name": "popular"})
+    hydration = Hydration(shop.service, shop.gate)
+    WRITTEN.clear()
+    await hydration.answer(StateRequest("odd/a"))
+    times_for_one = len(WRITTEN)
+    await shop.append("odd/a", {"name": "popular"})
+    WRITTEN.clear()
+
+    answers = await asyncio.gather(*(hydration.answer(StateRequest("odd/a")) for _ in range(20)))
+
+    assert len(WRITTEN) == times_for_one > 0
+    assert len({answer.body for answer in answers}) == 1
