@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from durafold.engine import Engine, Listeners, Reading, Status, worst
-from durafold.errors import ProviderClosed
+from durafold.errors import ConnectFailed, ProviderClosed
+from durafold.provider.defaults import log_outage
 from durafold.provider.shared import SharedEngine
 
 __all__ = ["Connection", "ConnectionReading", "Connections"]
@@ -50,6 +51,7 @@ class Connections:
         self._version = 0
         self._announced = 0
         self._has_ended = False
+        self._is_outage_noted = False
 
     @property
     def view(self) -> Connection:
@@ -101,6 +103,7 @@ class Connections:
             now = _condition(engine)
             if now != before:
                 before = now
+                self._note_outage(engine)
                 self.look()
 
         engine.listeners.add(look, progress=True)
@@ -124,6 +127,14 @@ class Connections:
         """The provider was closed."""
         self._has_ended = True
         self.look()
+
+    def _note_outage(self, engine: Engine[Any]) -> None:
+        """Log the first failure to connect: who forgot to start the server has nothing else to see."""
+        if engine.status in ("live", "degraded"):
+            self._is_outage_noted = False
+        elif isinstance(engine.trouble, ConnectFailed) and not self._is_outage_noted:
+            self._is_outage_noted = True
+            log_outage(engine.trouble)
 
     def _refresh(self) -> None:
         present = Connection("closed") if self._has_ended else self._worst()

@@ -7,9 +7,9 @@ import secrets
 from typing import Final
 
 from durafold.engine import Notice
-from durafold.errors import ConfigurationError
+from durafold.errors import ConfigurationError, ConnectFailed
 
-__all__ = ["log_error", "log_notice", "unique_id"]
+__all__ = ["log_error", "log_notice", "log_outage", "unique_id"]
 
 _logger: Final = logging.getLogger("durafold")
 
@@ -32,6 +32,11 @@ def unique_id(name: str | None) -> str:
 def log_error(error: Exception) -> None:
     """The default of `on_error`."""
     _logger.error("%s", error, exc_info=error)
+
+
+def log_outage(error: ConnectFailed) -> None:
+    """What a program that waits for its server says, once an outage."""
+    _logger.warning("Waiting for the server; what is changed meanwhile is kept. %s", error)
 
 
 def log_notice(notice: Notice) -> None:

@@ -55,6 +55,23 @@ async def test_without_a_server_it_tells_the_reason_and_the_time_of_the_next_att
         assert 1000.0 <= told.next_attempt_at <= 1000.05
 
 
+async def test_an_outage_is_logged_once_however_many_streams_and_attempts_there_are(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with provider(NOWHERE, close_timeout_s=0) as party:
+        party.server_state(0, "j")
+        party.server_state(0, "k")
+        seen: list[Connection] = []
+        party.connection.subscribe(lambda: seen.append(party.connection.value))
+
+        await eventually(lambda: len(seen) >= 3)
+
+    [told] = [record for record in caplog.records if record.name == "durafold"]
+    assert told.levelname == "WARNING"
+    assert "Waiting for the server" in told.getMessage()
+    assert "Is the stream server running there?" in told.getMessage()
+
+
 async def test_every_attempt_that_fails_is_news() -> None:
     async with provider(NOWHERE, close_timeout_s=0) as party:
         party.server_state(0, "k")
