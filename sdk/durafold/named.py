@@ -7,6 +7,7 @@ message. The stream server folds with what is named here too, so this module sta
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 import sys
@@ -101,8 +102,14 @@ def named_reducer(name: str) -> NamedReducer:
         try:
             found = getattr(found, part)
         except AttributeError:
-            raise UnknownReducer(f"{module_name} has no {attribute!r}") from None
+            raise UnknownReducer(f"{module_name} has no {attribute!r}", _nearest(part, found)) from None
     return described(name, found)
+
+
+def _nearest(name: str, owner: object) -> str | None:
+    """What may have been meant by a name that an object does not have."""
+    close = difflib.get_close_matches(name, vars(owner)) if hasattr(owner, "__dict__") else []
+    return f"Did you mean {close[0]!r}?" if close else None
 
 
 def reducers_in(module_name: str) -> list[NamedReducer]:
@@ -145,7 +152,7 @@ def described(name: str, found: object) -> NamedReducer:
     """
     if isinstance(found, _Declaration):
         return NamedReducer(name, found.reducer, found.initial, found.actions, found.state_type)
-    if not callable(found):
+    if isinstance(found, type) or not callable(found):
         raise UnknownReducer(f"{name} is neither a function (state, action) -> state nor an atom")
     state_type = _state_type(found)
     return NamedReducer(name, found, _empty(state_type), state_type=state_type)

@@ -44,6 +44,7 @@ def test_all_declared_reducers_of_a_module_are_found() -> None:
         ("support.todos:nothing", "support.todos has no 'nothing'"),
         ("support.todos:Todos.nothing", "has no 'Todos.nothing'"),
         ("support.todos:__all__", "neither a function"),
+        ("support.todos:Todos", "neither a function"),
         ("support.todos", "names no reducer"),
         (":f", "names no reducer"),
         ("", "names no reducer"),
@@ -52,6 +53,13 @@ def test_all_declared_reducers_of_a_module_are_found() -> None:
 def test_a_name_of_nothing_says_what_is_wrong(name: str, said: str) -> None:
     with pytest.raises(UnknownReducer, match=said):
         named_reducer(name)
+
+
+def test_a_misspelt_name_says_what_may_have_been_meant() -> None:
+    with pytest.raises(UnknownReducer) as raised:
+        named_reducer("support.declared:duble")
+
+    assert raised.value.hint == "Did you mean 'double'?"
 
 
 def test_a_stream_to_load_may_name_its_reducer() -> None:
