@@ -214,8 +214,13 @@ def stream_url(base: str, key: str) -> str:
     """URL of the stream of a key; every segment is percent-encoded, `/` separates segments.
 
     Raises:
-        ConfigurationError: the key is empty, or a segment of it is empty, `.` or `..`.
+        ConfigurationError: the key is no text or empty, it holds a control character, or a segment of it is
+            empty, `.` or `..`.
     """
+    if not isinstance(key, str) or any(character < " " or character == "\x7f" for character in key):
+        raise ConfigurationError(
+            f"{key!r} cannot be the key of a stream", hint='Use text without control characters, like "todos"'
+        )
     segments = key.split("/")
     if any(segment in ("", ".", "..") for segment in segments):
         raise ConfigurationError(

@@ -33,7 +33,7 @@ def test_every_segment_of_a_key_is_percent_encoded(key: str, path: str) -> None:
     assert stream_url(BASE, key) == f"{BASE}/{path}"
 
 
-@pytest.mark.parametrize("key", ["", "/", "/a", "a/", "a//b", ".", "a/..", "../a"])
+@pytest.mark.parametrize("key", ["", "/", "/a", "a/", "a//b", ".", "a/..", "../a", "a\n", "\x7f", 0])
 def test_a_key_that_a_url_could_not_carry_is_refused(key: str) -> None:
     with pytest.raises(ConfigurationError, match="cannot be the key of a stream"):
         stream_url(BASE, key)
