@@ -259,7 +259,7 @@ class Engine(Generic[S]):
     def _report_faults(self, earlier: int, failures: Sequence[tuple[Fault, Exception]]) -> None:
         for fault, error in failures[: max(0, MAX_FAULTS - earlier)]:
             error.add_note(
-                f"skipped {fault.id or 'a message'}, number {fault.position} of {self.definition.key!r}"
+                f"skipped {fault.id or 'a message'}, number {fault.position + 1} of {self.definition.key!r}"
             )
             self.report(error)
 
