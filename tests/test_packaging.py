@@ -121,6 +121,14 @@ def test_the_command_line_without_its_extra_says_what_to_install() -> None:
     assert outcome.stderr == 'The command line needs an extra: pip install "durafold[cli,server]"\n'
 
 
+@pytest.mark.parametrize(("package", "extra"), [("durafold.reflex", "reflex"), ("durafold_server", "server")])
+def test_a_package_without_its_extra_says_what_to_install(package: str, extra: str) -> None:
+    outcome = run_python(WITHOUT_EXTRAS + f"import {package}")
+
+    assert outcome.returncode == 1
+    assert outcome.stderr.endswith(f'pip install "durafold[{extra}]"\n')
+
+
 @pytest.mark.parametrize(("command", "extras"), [("serve", "cli,server"), ("demo", "all")])
 def test_a_command_without_its_extra_says_what_to_install(command: str, extras: str) -> None:
     only_the_command_line = WITHOUT_EXTRAS + "WithoutExtras.EXTRAS -= {'rich', 'typer'}\n"

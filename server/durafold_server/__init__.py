@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
+if find_spec("msgspec") is None:
+    raise ModuleNotFoundError('the stream server needs: pip install "durafold[server]"', name="msgspec")
+
 from durafold_server.access import Authenticate, Authorize, Grant, Identity, Operation, Scope
 from durafold_server.config import ConnectionLimits, ServeSettings, ServiceSettings
 from durafold_server.http.app import DurableStreamsApp, create_app

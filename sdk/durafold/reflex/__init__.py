@@ -35,7 +35,11 @@ page, so a large state is better served by a computed var that picks what the pa
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
+
+if find_spec("reflex") is None:
+    raise ModuleNotFoundError('durafold.reflex needs Reflex: pip install "durafold[reflex]"', name="reflex")
 
 from durafold.reflex.app import mount
 from durafold.reflex.atoms import use_atom
