@@ -42,7 +42,7 @@ def connection_badge(status: rx.Var[str], unsaved: rx.Var[int]) -> rx.Component:
     return rx.el.div(
         rx.el.span(class_name="dot"),
         rx.el.span(once_loaded(label, "Connecting…")),
-        rx.cond((status != "live") & (unsaved > 0), rx.el.span(unsaved, " unsaved", class_name="unsaved")),
+        rx.cond(unsaved > 0, rx.el.span(unsaved, " unsaved", class_name="unsaved")),
         class_name="badge",
         role="status",
         data_status=once_loaded(status, "connecting"),
