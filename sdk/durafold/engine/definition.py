@@ -217,10 +217,7 @@ def stream_url(base: str, key: str) -> str:
         ConfigurationError: the key is no text or empty, it holds a control character, or a segment of it is
             empty, `.` or `..`.
     """
-    if not isinstance(key, str) or any(character < " " or character == "\x7f" for character in key):
-        raise ConfigurationError(
-            f"{key!r} cannot be the key of a stream", hint='Use text without control characters, like "todos"'
-        )
+    _require_text(key)
     segments = key.split("/")
     if any(segment in ("", ".", "..") for segment in segments):
         raise ConfigurationError(
@@ -230,3 +227,10 @@ def stream_url(base: str, key: str) -> str:
     parts = urlsplit(base)
     path = "/".join([parts.path, *(quote(segment, safe=_SEGMENT_SAFE) for segment in segments)])
     return urlunsplit(parts._replace(path=path))
+
+
+def _require_text(key: object) -> None:
+    if not isinstance(key, str) or any(character < " " or character == "\x7f" for character in key):
+        raise ConfigurationError(
+            f"{key!r} cannot be the key of a stream", hint='Use text without control characters, like "todos"'
+        )
