@@ -265,7 +265,8 @@ class Unprocessable(ServerRefused):
     Attributes:
         reason: why, in its own words; None if another server says no more than the status.
         verdict: `rejected` by its guard or itself, `poison` if it cannot handle the action, `unknown` if it
-            knows no such actions; None as for the reason, or if the state to judge by is not known.
+            knows no such actions, `foreign` if its id is another client's; None as for the reason, or if the
+            state to judge by is not known.
         message_index: which message of the append it is about, from 0.
     """
 

@@ -14,7 +14,7 @@ from durafold_server.metrics import ReducerCounts
 from durafold_server.protocol.errors import ReducerBusy, StateUnknown
 from durafold_server.protocol.model import StreamState
 from durafold_server.reducers.checkpoints import Checkpoints, Folded
-from durafold_server.reducers.judging import Judged, envelopes_of, judge
+from durafold_server.reducers.judging import Append, Judged, envelopes_of, judge
 from durafold_server.reducers.registered import Registered
 from durafold_server.reducers.workers import Workers
 from durafold_server.service import StreamService
@@ -45,13 +45,13 @@ class Tools:
 
 
 def judge_all(
-    reducer: Registered, stream: StreamState, before: Folded, appends: Sequence[bytes]
+    reducer: Registered, stream: StreamState, before: Folded, appends: Sequence[Append]
 ) -> list[tuple[Judged, Folded]]:
     """Judge appends one after the other, as many as a short while allows, and one at least; in a thread."""
     judged: list[tuple[Judged, Folded]] = []
     deadline_s = time.monotonic() + _AT_ONCE_S
-    for stored in appends:
-        verdict, before = _judge_one(reducer, stream, before, stored)
+    for append in appends:
+        verdict, before = _judge_one(reducer, stream, before, append)
         judged.append((verdict, before))
         if time.monotonic() > deadline_s:
             break
@@ -59,12 +59,12 @@ def judge_all(
 
 
 def _judge_one(
-    reducer: Registered, stream: StreamState, before: Folded, stored: bytes
+    reducer: Registered, stream: StreamState, before: Folded, append: Append
 ) -> tuple[Judged, Folded]:
-    if not stored:
+    if not append.stored:
         return Judged(before.confirmed), before
-    end = before.at + len(stored)
-    verdict = judge(reducer, before.confirmed, stored, stream.offset(end))
+    end = before.at + len(append.stored)
+    verdict = judge(reducer, before.confirmed, append, stream.offset(end))
     if verdict.refusal is not None:
         return verdict, before
     return verdict, before.followed_by(verdict.confirmed, end)
@@ -78,7 +78,7 @@ async def judge_in_thread(tools: Tools, reducer: Registered, before: Confirmed[A
     """
     try:
         async with asyncio.timeout(tools.timeout_s):
-            return await tools.workers.run(partial(judge, reducer, before, stored, before.offset))
+            return await tools.workers.run(partial(judge, reducer, before, Append(stored), before.offset))
     except TimeoutError:
         tools.counts.timeouts += 1
         raise ReducerBusy(tools.timeout_s) from None

@@ -6,6 +6,9 @@ replicas pass over are let through, because their senders count on it:
 
 - second copies, by their id: a client that does not know what became of an action sends it again
 - a compare-and-set that was overtaken: its sender learns that from its place in the stream, and tries again
+
+A message with an id counts once for the client that the id names, so only that client may write it: the one
+whose Producer-Id it is. Otherwise anybody could use up the ids of others, whose actions would then be copies.
 """
 
 from __future__ import annotations
@@ -31,11 +34,26 @@ MAX_REASON_CHARS: Final = 500
 _values: Final = msgspec.json.Decoder()
 _raws: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _UNREADABLE: Final = Envelope("unreadable", None)
+_FOREIGN: Final = "foreign"
 _HINTS: Final = {
     "rejected": "Nothing was appended. Leave this message out, or send it again when the state allows it.",
     "poison": "Nothing was appended. Correct this message so that it fits the reducer's actions.",
     "unknown": "Nothing was appended. If the action is new, give the server the reducer that knows it.",
+    _FOREIGN: "Nothing was appended. Send it with the Producer-Id that its id begins with, or without an id.",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """What is to be judged.
+
+    Attributes:
+        stored: its messages, as they would be stored.
+        producer_id: the Producer-Id that it came with, if any.
+    """
+
+    stored: bytes
+    producer_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +87,36 @@ def _read(raw: msgspec.Raw) -> Envelope:
         return _UNREADABLE
 
 
-def judge(reducer: Registered, before: Confirmed[Any], stored: bytes, next_offset: str) -> Judged:
+def judge(reducer: Registered, before: Confirmed[Any], append: Append, next_offset: str) -> Judged:
     """Whether all messages of an append may be appended.
 
     Args:
         reducer: what the stream is bound to.
         before: the fold of everything before the append.
-        stored: its messages, as they would be stored.
+        append: the append.
         next_offset: where the stream would end after it.
     """
-    messages = envelopes_of(stored)
+    messages = envelopes_of(append.stored)
+    foreign = _first_foreign(reducer, messages, append.producer_id)
+    if foreign is not None:
+        return Judged(before, len(messages), foreign)
     after = fold_batch(reducer.step, before, Batch(messages, before.offset, next_offset)).confirmed
     if after.revision - before.revision == len(messages):
         return Judged(after, len(messages))
     # Something was passed over: rarely so, and then what it was is found by folding once more, one by one.
     refusal = _first_refused(reducer, before, messages)
     return Judged(after, len(messages)) if refusal is None else Judged(before, len(messages), refusal)
+
+
+def _first_foreign(
+    reducer: Registered, messages: Sequence[Envelope], producer_id: str | None
+) -> ActionRefused | None:
+    for index, message in enumerate(messages):
+        if message.id is not None and message.id.client_id != producer_id:
+            sender = "a request without Producer-Id" if producer_id is None else f"producer {producer_id!r}"
+            reason = f"the id is one of client {message.id.client_id!r}, and it came from {sender}"
+            return _refused(reducer, _FOREIGN, reason[:MAX_REASON_CHARS], index, message)
+    return None
 
 
 def _first_refused(
@@ -94,7 +126,7 @@ def _first_refused(
         if not _is_copy(state, message):
             _, outcome = fold(reducer.step, state.state, message, state.revision)
             if outcome.verdict in _HINTS:
-                return _refused(reducer, outcome, index, message)
+                return _refused(reducer, outcome.verdict, reason_of(outcome), index, message)
         state = fold_batch(reducer.step, state, Batch([message], state.offset, state.offset)).confirmed
     return None
 
@@ -103,17 +135,17 @@ def _is_copy(state: Confirmed[Any], message: Envelope) -> bool:
     return message.id is not None and message.id.n <= state.seen.get(message.id.client_id, -1)
 
 
-def _refused(reducer: Registered, outcome: Outcome, index: int, message: Envelope) -> ActionRefused:
+def _refused(reducer: Registered, verdict: str, reason: str, index: int, message: Envelope) -> ActionRefused:
     return ActionRefused(
         {
             "error": ActionRefused.code,
-            "verdict": outcome.verdict,
-            "reason": reason_of(outcome),
+            "verdict": verdict,
+            "reason": reason,
             "message": index,
             "id": str(message.id) if message.id is not None else None,
             "reducer": reducer.name,
             "version": reducer.version,
-            "hint": _HINTS[outcome.verdict],
+            "hint": _HINTS[verdict],
         }
     )
 

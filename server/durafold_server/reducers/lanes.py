@@ -39,7 +39,7 @@ from durafold_server.protocol.model import Decision, Mode, Payload, StreamState
 from durafold_server.protocol.requests import AppendRequest
 from durafold_server.reducers.checkpoints import Folded
 from durafold_server.reducers.folds import Tools, fold_upto, judge_all
-from durafold_server.reducers.judging import Judged
+from durafold_server.reducers.judging import Append, Judged
 from durafold_server.reducers.registered import Registered
 from durafold_server.store.base import StoreFailure
 
@@ -73,6 +73,12 @@ class _Job:
         if request is None or request.content_type is None or not names.is_json(request.content_type):
             return b""
         return request.payload.data if isinstance(request.payload, Payload) else b""
+
+    @property
+    def producer_id(self) -> str | None:
+        """Who says to have sent it."""
+        claim = self.request.claim if self.request is not None else None
+        return claim.producer_id if claim is not None else None
 
     def resolve(self, result: object) -> None:
         if not self.future.done():
@@ -284,9 +290,9 @@ class Lane:
             return []
         began_s = time.perf_counter()
         self._judged_by_s = asyncio.get_running_loop().time() + self._tools.timeout_s
-        stored = [job.stored for job in jobs]
+        appends = [Append(job.stored, job.producer_id) for job in jobs]
         try:
-            judged = await self._tools.workers.run(partial(judge_all, self._reducer, stream, before, stored))
+            judged = await self._tools.workers.run(partial(judge_all, self._reducer, stream, before, appends))
         finally:
             self._judged_by_s = 0.0
         self._tools.counts.judge_seconds.observe(time.perf_counter() - began_s)

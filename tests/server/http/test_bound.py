@@ -51,7 +51,8 @@ async def test_a_refusal_says_why_which_message_and_what_to_do(shop: httpx.Async
 
     reply = await append(
         shop, "/stock/a", RECEIVE, {"type": "action", "payload": {"type": "take", "count": 4},
-                                    "meta": {"id": "k3f9:1", "v": 1}}
+                                    "meta": {"id": "k3f9:1", "v": 1}},
+        producer_id="k3f9", producer_epoch="0", producer_seq="0",
     )  # fmt: skip
 
     assert reply.status_code == 422

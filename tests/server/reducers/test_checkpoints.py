@@ -84,11 +84,12 @@ async def test_after_a_restart_only_what_came_since_is_folded(shop: Shop) -> Non
 async def test_a_second_copy_is_known_after_a_restart(shop: Shop) -> None:
     action = {"type": "action", "payload": take(1), "meta": {"id": "k3f9:1", "v": 1}}
     await shop.create("stock/a")
-    await shop.append("stock/a", *BULK, action)
+    client = {"producer_id": "k3f9", "producer_epoch": "0"}
+    await shop.append("stock/a", *BULK, action, **client, producer_seq="0")
     await is_kept(shop, "stock/a")
     await shop.open()
 
-    await shop.append("stock/a", action)
+    await shop.append("stock/a", action, **client, producer_seq="1")
 
     assert await shop.state("stock/a") == Stock(count=11_999, taken=1)
 

@@ -9,7 +9,7 @@ import pytest
 
 from durafold.named import described
 from durafold.state.replica import Confirmed
-from durafold_server.reducers.judging import Judged, envelopes_of, judge
+from durafold_server.reducers.judging import Append, Judged, envelopes_of, judge
 from durafold_server.reducers.registered import Registered, register_for_streams
 from support.stock import Stock, stock
 
@@ -27,7 +27,7 @@ def action(n: int, payload: Any, **meta: Any) -> dict[str, Any]:
 
 
 def judged(before: Confirmed[Any], *messages: Any) -> Judged:
-    return judge(REDUCER, before, stored(*messages), "next")
+    return judge(REDUCER, before, Append(stored(*messages), "k3f9"), "next")
 
 
 def refusal(verdict: Judged) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def test_a_message_that_is_no_action_is_refused(kind: str) -> None:
 
 
 def test_a_number_that_cannot_be_read_is_refused() -> None:
-    verdict = judge(REDUCER, Confirmed(Stock()), b'{"type":"receive","count":1e999},', "next")
+    verdict = judge(REDUCER, Confirmed(Stock()), Append(b'{"type":"receive","count":1e999},'), "next")
 
     assert refusal(verdict)["verdict"] == "unknown"
 
@@ -137,3 +137,15 @@ def test_a_reason_is_not_longer_than_somebody_would_read() -> None:
     document = refusal(judged(Confirmed(Stock()), {"type": "x" * 10_000}))
 
     assert len(document["reason"]) <= 501
+
+
+@pytest.mark.parametrize(
+    ("producer_id", "sender"), [(None, "without Producer-Id"), ("other", "'other'"), ("k3f", "'k3f'")]
+)
+def test_an_id_may_be_used_by_its_own_client_only(producer_id: str | None, sender: str) -> None:
+    messages = stored({"type": "receive", "count": 2}, action(1, {"type": "take", "count": 1}))
+
+    document = refusal(judge(REDUCER, Confirmed(Stock()), Append(messages, producer_id), "next"))
+
+    assert (document["verdict"], document["message"], document["id"]) == ("foreign", 1, "k3f9:1")
+    assert sender in document["reason"]
