@@ -118,5 +118,5 @@ class Subscription:
 def _run(call: Callable[[], object]) -> None:
     try:
         call()
-    except Exception:
+    except (Exception, SystemExit):  # sys.exit() would end the thread, and no other callback would run again
         _logger.exception("A callback raised")

@@ -276,8 +276,8 @@ class _Job(Generic[T]):
         """In the loop's thread, as a task. What the function raises is for the thread that waits."""
         try:
             result = await self._result()
-        except Exception as error:  # noqa: BLE001 - handed to the thread that waits
-            self.fail(error)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - handed to the thread that waits
+            self.fail(error)  # sys.exit() too: it must not end the loop of all others
         except BaseException:
             self.fail(CancelledError())
             raise

@@ -81,6 +81,15 @@ def test_an_ordinary_call_from_a_coroutine_of_any_loop_is_made(portal: Portal, b
     assert anyio.run(call, backend=backend) == 5
 
 
+def test_sys_exit_reaches_the_thread_that_waits_and_does_not_end_the_loop(portal: Portal) -> None:
+    loop = portal.lease()
+
+    with pytest.raises(SystemExit):
+        loop.call(sys.exit)
+
+    assert loop.run(double, 2) == 4
+
+
 def test_a_context_manager_is_entered_and_left_in_one_task(portal: Portal) -> None:
     seen: list[str] = []
 

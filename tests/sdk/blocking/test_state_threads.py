@@ -205,6 +205,20 @@ def test_what_a_callback_raises_goes_to_on_error_and_the_others_are_told(
     assert (is_told, thread, str(error)) == (True, "durafold-callbacks", "bad callback")
 
 
+def test_sys_exit_in_a_callback_is_logged_and_the_others_are_told(
+    party: Provider, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = threading.Event()
+    counter = party.server_state(0, key)
+    counter.subscribe(sys.exit)
+    counter.subscribe(told.set)
+
+    counter.set(1)
+
+    assert told.wait(60)
+    assert [record.message for record in caplog.records] == ["A callback raised"]
+
+
 def test_an_on_error_that_raises_is_logged(
     server: ServerProcess, key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
