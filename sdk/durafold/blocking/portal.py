@@ -167,9 +167,8 @@ class Portal:
     def _start(self) -> tuple[threading.Thread, _Loop]:
         started: Future[_Loop] = Future()
         thread = threading.Thread(
-            target=anyio.run,
-            args=(_serve, started),
-            kwargs={"backend": self._backend},
+            target=_run,
+            args=(started, self._backend),
             name="durafold-blocking",
             daemon=True,  # it must not keep a process alive; `close` runs at exit
         )
@@ -355,6 +354,15 @@ class _Loop:
 
     def _wake(self) -> None:
         self._news.set()
+
+
+def _run(started: Future[_Loop], backend: str) -> None:
+    try:
+        anyio.run(_serve, started, backend=backend)
+    except BaseException as error:
+        if started.done():
+            raise
+        started.set_exception(error)  # the thread that waits for the loop tells
 
 
 async def _serve(started: Future[_Loop]) -> None:

@@ -50,6 +50,15 @@ def test_nothing_starts_before_the_first_call(portal: Portal) -> None:
     assert threading.active_count() == before + 1
 
 
+def test_a_loop_that_cannot_start_is_an_error_of_every_call() -> None:
+    portal = Portal("no such library")
+
+    with pytest.raises(LookupError, match="no such library"):
+        portal.run(double, 1)
+    with pytest.raises(LookupError, match="no such library"):
+        portal.run(double, 1)
+
+
 def test_many_threads_may_call_at_once(portal: Portal) -> None:
     results: list[int] = []
     threads = [threading.Thread(target=lambda n=n: results.append(portal.run(double, n))) for n in range(20)]
