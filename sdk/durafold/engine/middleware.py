@@ -51,8 +51,8 @@ class Middleware(Protocol):
 
     The first of a list is the outermost; those of a provider come before those of a declaration. Each may
     look at the action, pass on another one, await nothing, and must return what `forward` gave. What it
-    raises is raised by the dispatching call, with nothing shown and nothing sent; `Reject` becomes
-    `ActionRejected`.
+    raises is raised by the dispatching call, with nothing shown and nothing sent, if it comes before
+    `forward`: what was passed on is on its way. `Reject` becomes `ActionRejected`.
 
     An action arrives as its reducer's type, also where a dict was dispatched, and what is passed on is
     checked against it. Undo and redo dispatch new actions, so they pass as well. What does not: messages of
