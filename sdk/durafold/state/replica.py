@@ -396,14 +396,18 @@ def _rebase(
 def _with_view(
     replica: Replica[S], confirmed: Confirmed[S], pending: tuple[Pending[S], ...], view: S
 ) -> Replica[S]:
-    if view is replica.view or (
-        type(view) in _SCALARS and type(view) is type(replica.view) and view == replica.view
-    ):
+    if view is replica.view or _is_same_scalar(view, replica.view):
         return Replica(confirmed, pending, replica.view, replica.version)
     return Replica(confirmed, pending, view, replica.version + 1)
 
 
 _SCALARS: Final = frozenset({bool, int, float, str, type(None)})
+
+
+def _is_same_scalar(left: object, right: object) -> bool:
+    if type(left) is not type(right) or type(left) not in _SCALARS or left != right:
+        return False
+    return bool(left) or repr(left) == repr(right)  # 0.0 equals -0.0
 
 
 def _apply(effect: Callable[[S], S], state: S) -> tuple[S, bool]:

@@ -348,3 +348,12 @@ def test_a_reject_in_the_optimistic_view_is_hidden_too() -> None:
         raise Reject
 
     assert optimistic(fresh(), 1, refuse).pending[0] == Pending(1, refuse, None, shown=False)
+
+
+def test_minus_zero_is_another_value_than_zero() -> None:
+    before = new_replica(Confirmed(0.0))
+
+    after = optimistic(before, 1, lambda state: -0.0)
+
+    assert (repr(after.view), after.version) == ("-0.0", 1)
+    assert optimistic(after, 2, lambda state: -0.0).version == 1
