@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from durafold.engine import Engine, Listeners, Reading, Status, worst
 from durafold.errors import ConnectFailed, ProviderClosed
@@ -13,6 +13,9 @@ from durafold.provider.defaults import log_outage
 from durafold.provider.shared import SharedEngine
 
 __all__ = ["Connection", "ConnectionReading", "Connections"]
+
+QUIET_OUTAGE_S: Final = 1.5
+"""How long no connection can be made before that is logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +44,15 @@ class Connections:
     Args:
         shared: the engines in use, by key.
         report: is given what a listener raises.
+        clock: seconds since 1970.
     """
 
-    def __init__(self, shared: Mapping[str, SharedEngine[Any]], report: Callable[[Exception], None]) -> None:
+    def __init__(
+        self,
+        shared: Mapping[str, SharedEngine[Any]],
+        report: Callable[[Exception], None],
+        clock: Callable[[], float],
+    ) -> None:
         self.listeners = Listeners(report)
         self.offset = None
         self._shared = shared
@@ -51,6 +60,8 @@ class Connections:
         self._version = 0
         self._announced = 0
         self._has_ended = False
+        self._clock = clock
+        self._outage_since: float | None = None
         self._is_outage_noted = False
 
     @property
@@ -129,12 +140,18 @@ class Connections:
         self.look()
 
     def _note_outage(self, engine: Engine[Any]) -> None:
-        """Log the first failure to connect: who forgot to start the server has nothing else to see."""
+        """Log that the server is away: who forgot to start it has nothing else to see.
+
+        Not at once: an app that is its own server connects before it listens, and restarts are short.
+        """
         if engine.status in ("live", "degraded"):
-            self._is_outage_noted = False
+            self._outage_since, self._is_outage_noted = None, False
         elif isinstance(engine.trouble, ConnectFailed) and not self._is_outage_noted:
-            self._is_outage_noted = True
-            log_outage(engine.trouble)
+            now = self._clock()
+            self._outage_since = now if self._outage_since is None else self._outage_since
+            if now - self._outage_since >= QUIET_OUTAGE_S:
+                self._is_outage_noted = True
+                log_outage(engine.trouble)
 
     def _refresh(self) -> None:
         present = Connection("closed") if self._has_ended else self._worst()

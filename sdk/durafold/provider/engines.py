@@ -49,7 +49,7 @@ class Engines:
     connections: Connections = field(init=False)
 
     def __post_init__(self) -> None:
-        self.connections = Connections(self.shared, self.options.on_error)
+        self.connections = Connections(self.shared, self.options.on_error, self.options.clock)
 
     def all(self) -> list[Engine[Any]]:
         """All that run."""

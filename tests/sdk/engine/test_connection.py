@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import anyio
@@ -58,18 +59,29 @@ async def test_without_a_server_it_tells_the_reason_and_the_time_of_the_next_att
 async def test_an_outage_is_logged_once_however_many_streams_and_attempts_there_are(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with provider(NOWHERE, close_timeout_s=0) as party:
+    async with provider(NOWHERE, clock=itertools.count(1000).__next__, close_timeout_s=0) as party:
         party.server_state(0, "j")
         party.server_state(0, "k")
         seen: list[Connection] = []
         party.connection.subscribe(lambda: seen.append(party.connection.value))
 
-        await eventually(lambda: len(seen) >= 3)
+        await eventually(lambda: len(seen) >= 6)
 
     [told] = [record for record in caplog.records if record.name == "durafold"]
     assert told.levelname == "WARNING"
     assert "Waiting for the server" in told.getMessage()
     assert "Is the stream server running there?" in told.getMessage()
+
+
+async def test_an_app_that_connects_before_it_listens_logs_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with provider(NOWHERE, clock=lambda: 1000.0, close_timeout_s=0) as party:
+        party.server_state(0, "k")
+
+        await eventually(lambda: party.connection.value.reason)
+
+    assert [record for record in caplog.records if record.name == "durafold"] == []
 
 
 async def test_every_attempt_that_fails_is_news() -> None:
