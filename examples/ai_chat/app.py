@@ -6,8 +6,9 @@ Run it with `python app.py`, open the address that it prints, ask something, and
 import os
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from socket import socket
 
 import anyio
 import uvicorn
@@ -38,7 +39,6 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.model = chosen_model()
         yield
         app.state.tasks.cancel_scope.cancel()
-        streams.stop()  # ends live readers, so that nobody waits for them
 
 
 def chat_of(request: Request) -> Chat:
@@ -82,6 +82,14 @@ app = Starlette(
     lifespan=lifespan,
 )
 
+
+class WebServer(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        streams.stop()  # ends live readers, for which uvicorn would wait
+        await super().shutdown(sockets)
+
+
 if __name__ == "__main__":
     print(f"Chat: http://127.0.0.1:{PORT}/", flush=True)
-    uvicorn.run(app, port=PORT, log_level="warning", timeout_graceful_shutdown=2)
+    with suppress(KeyboardInterrupt):
+        WebServer(uvicorn.Config(app, port=PORT, log_level="warning", timeout_graceful_shutdown=2)).run()

@@ -5,8 +5,9 @@ Run it with `python app.py`, and open the address that it prints.
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from socket import socket
 
 import anyio
 import uvicorn
@@ -39,7 +40,6 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         tasks.start_soon(work, app)
         yield
         tasks.cancel_scope.cancel()
-        streams.stop()  # ends live readers, so that nobody waits for them
 
 
 async def work(app: FastAPI) -> None:
@@ -72,6 +72,13 @@ async def add(action: Add) -> None:
     await app.state.jobs.dispatch(action)
 
 
+class WebServer(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        streams.stop()  # ends live readers, for which uvicorn would wait
+        await super().shutdown(sockets)
+
+
 if __name__ == "__main__":
     print(f"Jobs: http://127.0.0.1:{PORT}/", flush=True)
-    uvicorn.run(app, port=PORT, log_level="warning", timeout_graceful_shutdown=2)
+    with suppress(KeyboardInterrupt):
+        WebServer(uvicorn.Config(app, port=PORT, log_level="warning", timeout_graceful_shutdown=2)).run()

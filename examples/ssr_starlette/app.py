@@ -6,8 +6,9 @@ unless STREAM_URL names another one.
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from socket import socket
 
 import uvicorn
 from pydantic import ValidationError
@@ -61,7 +62,6 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
         # For writing. Pages are loaded afresh, as they are by programs that keep no connection open.
         app.state.guestbook = party.server_reducer(guestbook_reducer, Guestbook(), KEY)
         yield
-        streams.stop()  # ends live readers, so that nobody waits for them
 
 
 app = Starlette(
@@ -74,6 +74,14 @@ app = Starlette(
     lifespan=lifespan,
 )
 
+
+class WebServer(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        streams.stop()  # ends live readers, for which uvicorn would wait
+        await super().shutdown(sockets)
+
+
 if __name__ == "__main__":
     print(f"Guestbook: http://127.0.0.1:{PORT}/", flush=True)
-    uvicorn.run(app, port=PORT, log_level="warning", timeout_graceful_shutdown=2)
+    with suppress(KeyboardInterrupt):
+        WebServer(uvicorn.Config(app, port=PORT, log_level="warning", timeout_graceful_shutdown=2)).run()

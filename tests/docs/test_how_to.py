@@ -19,7 +19,7 @@ def programs(page: str) -> list[str]:
 
 
 def test_a_server_of_the_scripts_own_answers(tmp_path: Path) -> None:
-    _, script = programs("embed-the-server.md")
+    *_, script = programs("embed-the-server.md")
 
     ended = subprocess.run(
         [sys.executable, "-W", "error", "-c", script],
