@@ -165,7 +165,7 @@ class Server:
         except OSError as exc:
             raise CannotListen(
                 f"cannot listen on {host}:{port} ({os.strerror(exc.errno or 0)}). "
-                "Choose another port with --port, or end the program that uses this one."
+                "Choose another port (--port, or port= in a program), or end the program that uses this one."
             ) from exc
 
     async def _open_store(self) -> StreamStore:
