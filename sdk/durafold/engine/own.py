@@ -10,7 +10,7 @@ import copy
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 from durafold.client import DurableStream, Offset
 from durafold.engine import endings
@@ -25,12 +25,15 @@ from durafold.errors import DurafoldError, InvalidAction
 from durafold.outbox import KeyOutbox, Resumed
 from durafold.state import replica as transitions
 from durafold.state.json_values import NotJson
+from durafold.state.outcomes import ImpureReducer
 from durafold.state.replica import Settled
 from durafold.wire.envelope import SET, ActionId, Envelope
 
 __all__ = ["OwnActions"]
 
 S = TypeVar("S")
+
+_WATCHED_ACTIONS: Final = 2
 
 
 class OwnActions(Generic[S]):
@@ -70,6 +73,7 @@ class OwnActions(Generic[S]):
         self._start_soon = start_soon
         self._middleware = options.middleware + shown.definition.declaration.middleware
         self._tickets = 0
+        self._to_watch = _WATCHED_ACTIONS
         self._refused: list[tuple[Write[S], Exception]] = []
         self.writer: Writer[S] = Writer(
             stream, self, new_client_id=options.new_client_id, by=options.by, outbox=outbox
@@ -181,7 +185,31 @@ class OwnActions(Generic[S]):
         return write.dispatch
 
     def _effect(self, shown: Envelope) -> Callable[[S], S]:
+        if shown.kind == "action" and self._to_watch:
+            self._to_watch -= 1
+            return partial(self._watched, shown)
         return lambda state: self.definition.step(state, shown)
+
+    def _watched(self, shown: Envelope, state: S) -> S:
+        """Fold an action, and report a reducer that changes the state it is given: everybody's first mistake,
+        and without a word the view would just be wrong."""
+        before = self._json_of(state)
+        after = self.definition.step(state, shown)
+        if self._json_of(state) != before:
+            self._to_watch = 0
+            self.report(
+                ImpureReducer(
+                    f"The reducer of {self.definition.key!r} changed the state that it was given, so what is "
+                    "shown is wrong: return a new state, or declare it with @reducer(draft=True)"
+                )
+            )
+        return after
+
+    def _json_of(self, state: S) -> Any:
+        try:
+            return copy.deepcopy(self.definition.states.dump(state))
+        except Exception:  # noqa: BLE001 - what has no JSON form is not watched
+            return None
 
     # ---- what an earlier process, or another client, has done of it ----
 

@@ -13,6 +13,7 @@ from durafold.client import DurableStream
 from durafold.errors import ActionRejected, ConfigurationError, InvalidAction, StateError, StreamClosed
 from durafold.provider import Provider
 from durafold.state.context import Context
+from durafold.state.outcomes import ImpureReducer
 from durafold.state.reducer import reducer
 from support.server import ServerProcess
 from support.todos import Add, Break, Finish, Todos, todo_reducer
@@ -411,6 +412,24 @@ async def test_a_client_may_rather_halt_than_skip(
         with pytest.raises(StateError, match="not followed any more: Message 2 cannot be folded"):
             todos.dispatch(Add(text="mine"))
         assert [str(error.__cause__) for error in errors] == ["a bug in the reducer"]
+
+
+async def test_a_reducer_that_changes_its_state_in_place_is_reported_once(
+    server: ServerProcess, key: str
+) -> None:
+    errors: list[Exception] = []
+
+    def push(state: list[int], action: int) -> list[int]:
+        state.append(action)
+        return state
+
+    async with Provider(server.url, on_error=errors.append) as party:
+        stack = await party.server_reducer(push, [], key).ready()
+        for number in range(4):
+            await stack.dispatch(number)
+
+    assert [type(error) for error in errors] == [ImpureReducer]
+    assert "@reducer(draft=True)" in str(errors[0])
 
 
 async def test_strict_mode_finds_a_value_that_was_changed_in_place(server: ServerProcess, key: str) -> None:
