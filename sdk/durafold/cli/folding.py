@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from durafold.state.reducer import Message
 from durafold.state.replica import Batch, Confirmed, Mark, fold_batch
 from durafold.wire.envelope import from_message
-from durafold.wire.offsets import START
 
 if TYPE_CHECKING:
     from durafold.client import DurableStream, Offset, Page
@@ -98,7 +97,7 @@ async def batches_until(
         DurafoldError: what reading raises.
     """
     async for page in stream.pages():
-        if page.offset == START and page.earliest_offset is not None:
+        if page.lacks_beginning:
             warn("The beginning of the stream is no longer kept: this is folded from what is left of it")
         if until is None or page.next_offset <= until:  # PROTOCOL §8: offsets sort as strings
             yield batch_of(page)

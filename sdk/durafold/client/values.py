@@ -98,13 +98,18 @@ class Page:
     earliest_offset: str | None = None
     skipped: int = 0
 
+    @property
+    def lacks_beginning(self) -> bool:
+        """Whether it was asked for from `START`, and what the stream began with is no longer kept."""
+        return self.offset == START and self.earliest_offset is not None
+
     def require_beginning(self) -> None:
         """Check that a page which was asked for from `START` has what the stream began with.
 
         Raises:
             StreamGone: the server no longer keeps the beginning.
         """
-        if self.offset == START and self.earliest_offset is not None:
+        if self.lacks_beginning:
             raise StreamGone(
                 "The beginning of the stream is no longer kept",
                 status=200,
