@@ -130,7 +130,7 @@ def described(stream: StreamState, kept: Retention | None = None) -> Reply:
         headers.append((b"stream-expires-at", stream.lifetime.expires_at.encode("latin-1")))
     if stream.closed:
         headers.append(_CLOSED)
-    headers.append((b"stream-earliest-offset", stream.offset(stream.start).encode()))
+    headers.append(_earliest_offset(stream))
     headers.extend(_retention(kept or stream.retention))
     return Reply(200, headers)
 
@@ -210,8 +210,12 @@ def _page_headers(view: PageView) -> HeaderList:
         headers.append(_CLOSED)
     if stream.start and view.start == stream.start:
         # Otherwise nobody who begins at -1 could tell that there was something before.
-        headers.append((b"stream-earliest-offset", stream.offset(stream.start).encode()))
+        headers.append(_earliest_offset(stream))
     return headers
+
+
+def _earliest_offset(stream: StreamState) -> tuple[bytes, bytes]:
+    return (b"stream-earliest-offset", stream.offset(stream.start).encode())
 
 
 def _summary(stream: StreamState, kept: Retention) -> dict[str, object]:
