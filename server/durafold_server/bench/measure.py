@@ -131,6 +131,13 @@ def resident_bytes(pid: int | None) -> int | None:
     return sum(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
+def open_files(pid: int | None) -> int | None:
+    """What a process, and those that it started, have open, sockets too; None where that is not known."""
+    if pid is None or not _IS_LINUX:
+        return None
+    return sum(1 for member in _family(pid) for _ in Path(f"/proc/{member}/fd").iterdir())
+
+
 def disk_flushes(directory: Path | None) -> int | None:
     """Cache flushes so far of the disk that holds a directory; None where they are not known.
 

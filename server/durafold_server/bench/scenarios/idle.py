@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Final
 
 from durafold_server.bench.live import Readers, deliver, numbered_append, token_of
-from durafold_server.bench.measure import resident_bytes
+from durafold_server.bench.measure import open_files, resident_bytes
 from durafold_server.bench.scenarios.base import Metric, Sample, Scenario, Space, unprepared
 
 _STREAMS: Final = 50
@@ -24,37 +23,35 @@ _LEFT: Final = Metric("left_files", "files that stay open when they have left", 
 def _idle(space: Space) -> Sample:
     # What earlier work has let go of would hide what the readers take.
     space.restart_if_ours()
-    pid = space.target.pid or 0
+    pid = space.target.pid
     paths = space.create(_STREAMS)
-    files_before, memory_before = _open_files(pid), resident_bytes(pid) or 0
+    files_before, memory_before = open_files(pid), resident_bytes(pid)
     each = math.ceil(space.settings.idle_readers / _STREAMS)
     with ExitStack() as stack:
         client = stack.enter_context(space.client())
         for path in paths:
             crowd = stack.enter_context(Readers(space.target, path, each))
             deliver(client, numbered_append(space.target, path, 0), token_of(0), crowd)  # now they are live
-        memory_with_readers = resident_bytes(pid) or 0
+        memory_with_readers = resident_bytes(pid)
         with space.meter() as meter:
             time.sleep(space.settings.measured_s * _WINDOWS)
     count = each * _STREAMS
     values = {
         _CPU.key: meter.cost.server_cpu_us_per(meter.cost.wall_s * count),
-        _MEMORY.key: (memory_with_readers - memory_before) / count / 1e3,
-        _LEFT.key: max(0, _open_files_at_rest(pid, files_before) - files_before),
+        _MEMORY.key: None
+        if memory_before is None or memory_with_readers is None
+        else (memory_with_readers - memory_before) / count / 1e3,
+        _LEFT.key: None if files_before is None else _left_open(pid, files_before),
     }
     return Sample(values, meter.cost)
 
 
-def _open_files_at_rest(pid: int, wanted: int) -> int:
-    """How many are open once the server has noticed that connections were closed."""
+def _left_open(pid: int | None, before: int) -> int:
+    """How many more than before are open, once the server has noticed that connections were closed."""
     until_s = time.perf_counter() + _LEAVING_TIMEOUT_S
-    while (count := _open_files(pid)) > wanted and time.perf_counter() < until_s:
+    while (left := (open_files(pid) or 0) - before) > 0 and time.perf_counter() < until_s:
         time.sleep(0.05)
-    return count
-
-
-def _open_files(pid: int) -> int:
-    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+    return max(0, left)
 
 
 SCENARIOS: Final = (
