@@ -253,9 +253,8 @@ class Lane:
         appends = [job for job in jobs if job.request is not None]
         judged = await self._judge(stream, before, appends)
         if self._ahead is not before:
-            self._put_back(
-                jobs
-            )  # something in flight failed: the states that they were judged by are not to be
+            # Something in flight failed: the states that they were judged by are not to be.
+            self._put_back(jobs)
             return
         submitted = self._submit_all(appends, before, judged)
         self._answer([job for job in jobs if job.request is None], stream)
