@@ -33,7 +33,7 @@ __all__ = ["OwnActions"]
 
 S = TypeVar("S")
 
-_WATCHED_ACTIONS: Final = 2
+_WATCHED_RUNS: Final = 2
 
 
 class OwnActions(Generic[S]):
@@ -73,7 +73,7 @@ class OwnActions(Generic[S]):
         self._start_soon = start_soon
         self._middleware = options.middleware + shown.definition.declaration.middleware
         self._tickets = 0
-        self._to_watch = _WATCHED_ACTIONS
+        self._to_watch = _WATCHED_RUNS
         self._refused: list[tuple[Write[S], Exception]] = []
         self.writer: Writer[S] = Writer(
             stream, self, new_client_id=options.new_client_id, by=options.by, outbox=outbox
@@ -186,13 +186,15 @@ class OwnActions(Generic[S]):
 
     def _effect(self, shown: Envelope) -> Callable[[S], S]:
         if shown.kind == "action" and self._to_watch:
-            self._to_watch -= 1
             return partial(self._watched, shown)
         return lambda state: self.definition.step(state, shown)
 
     def _watched(self, shown: Envelope, state: S) -> S:
         """Fold an action, and report a reducer that changes the state it is given: everybody's first mistake,
         and without a word the view would just be wrong."""
+        if not self._to_watch:
+            return self.definition.step(state, shown)
+        self._to_watch -= 1
         before = self._json_of(state)
         after = self.definition.step(state, shown)
         if self._json_of(state) != before:
