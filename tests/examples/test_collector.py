@@ -62,10 +62,13 @@ def test_exploring_sums_up_the_past_and_follows_what_comes(
     env = {"STREAM_URL": durable_server.url, "INTERVAL_S": "0.02"}
     with running(HERE / "collect.py", env={**env, "READINGS": "2"}, cwd=tmp_path) as collector:
         wait_for_end(collector)
+        assert collector.exit_code == 0, collector.output
 
     with running(HERE / "explore.py", env=env, cwd=tmp_path) as explorer:
         explorer.wait_until(lambda: "on average" in explorer.output or None, timeout_s=60)
-        with running(HERE / "collect.py", env={**env, "READINGS": "3"}, cwd=tmp_path):
+        with running(HERE / "collect.py", env={**env, "READINGS": "3"}, cwd=tmp_path) as collector:
+            wait_for_end(collector)
+            assert collector.exit_code == 0, collector.output
             wait_for_end(explorer)
         lines = explorer.output.splitlines()
 

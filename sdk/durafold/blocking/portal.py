@@ -382,9 +382,9 @@ def _soon_of_this_loop() -> Callable[..., object]:
 def _context() -> Context:
     """A copy of the calling thread's, without the async library that runs there: here runs another loop."""
     context = copy_context()
-    sniffio = sys.modules.get("sniffio")
-    if sniffio is not None:
-        context.run(sniffio.current_async_library_cvar.set, None)
+    running_library = _if_loaded("sniffio", "current_async_library_cvar")
+    if running_library is not None:
+        context.run(running_library.set, None)
     return context
 
 
@@ -400,9 +400,17 @@ def _is_in_an_event_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        trio = sys.modules.get("trio")
-        return trio is not None and trio.lowlevel.in_trio_run()
+        in_trio_run = _if_loaded("trio.lowlevel", "in_trio_run")
+        return in_trio_run is not None and bool(in_trio_run())
     return True
+
+
+def _if_loaded(module: str, name: str) -> Any:
+    """What a module defines, or `None`: nobody can use yet what is not there.
+
+    It may be half there: the thread of the loop imports libraries while the caller's asks for them.
+    """
+    return getattr(sys.modules.get(module), name, None)
 
 
 def _is_at_a_prompt() -> bool:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager
+from types import ModuleType
 
 import anyio
 import pytest
@@ -76,6 +77,17 @@ def test_a_blocking_call_in_the_loops_own_thread_is_refused_instead_of_waiting_f
 ) -> None:
     with pytest.raises(ConfigurationError, match="wait for itself"):
         portal.call(lambda: portal.run(double, 1))
+
+
+def test_a_call_while_another_thread_still_imports_the_async_libraries_is_made(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    portal.run(double, 1)
+    monkeypatch.setitem(sys.modules, "trio", ModuleType("trio"))
+    monkeypatch.setitem(sys.modules, "trio.lowlevel", ModuleType("trio.lowlevel"))
+    monkeypatch.setitem(sys.modules, "sniffio", ModuleType("sniffio"))
+
+    assert portal.run(double, 21) == 42
 
 
 def test_an_ordinary_call_in_the_loops_own_thread_is_just_made(portal: Portal) -> None:
