@@ -15,6 +15,9 @@ __all__ = ["durable_server", "server"]
 
 IN_CI: Final = os.environ.get("CI") == "true"
 
+LONGEST_NAME: Final = 64
+"""The characters that a value has at most in a test's name."""
+
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if IN_CI else "local")
@@ -34,6 +37,21 @@ def pytest_configure(config: pytest.Config) -> None:
     not for (pytest-dev/pytest issue 14635): tests of asyncio-only code would run on Trio.
     """
     config.args.sort()
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name a case by the beginning of a long value.
+
+    Pytest keeps the name of the running test in the environment, and no program starts with a variable of
+    128 KiB there: a server that such a test is the first to need would not start.
+    """
+    match val:
+        case str() | bytes() if len(shown := ascii(val)) > LONGEST_NAME:
+            return f"{shown[:LONGEST_NAME]}... of {len(val)}"
+        case int() if val.bit_length() > 4 * LONGEST_NAME:
+            return f"a number of {val.bit_length()} bits"
+        case _:
+            return None
 
 
 @pytest.hookimpl(trylast=True)
