@@ -113,6 +113,17 @@ def test_wrong_options_are_wrong_usage(durafold: CommandLine, options: list[str]
     assert durafold("info", "x", *options).code == 2
 
 
+@pytest.mark.parametrize("command", [["info", "x"], ["ls"], ["doctor"], ["tail", "x"], ["append", "x", "1"]])
+def test_a_token_that_cannot_be_sent_is_wrong_usage_and_not_shown(
+    durafold: CommandLine, command: list[str]
+) -> None:
+    outcome = durafold(*command, "--token", "s3cret\n")
+
+    assert outcome.code == 2
+    assert "--token gives begins or ends with a line break" in outcome.err
+    assert "s3cret" not in outcome.err + outcome.out
+
+
 def test_headers_are_sent(durafold: CommandLine, name: str) -> None:
     durafold.ok("create", name, "--header", "Stream-TTL: 60")
 

@@ -105,10 +105,44 @@ def test_credentials_come_from_the_option_or_the_environment(
     assert credentials(token, environment) == header
 
 
+@pytest.mark.parametrize(
+    ("token", "environment", "said"),
+    [
+        ("s3cret\n", {}, "--token.*line break.*Strip it"),
+        ("s3cret ", {}, "--token.*white space.*Strip it"),
+        ("s3c\nret", {}, "--token.*printable ASCII"),
+        ("s3crét", {}, "--token.*printable ASCII"),
+        ("", {}, "--token is empty"),
+        (None, {"STREAM_AUTH": "Bearer s3cret\n"}, "STREAM_AUTH.*line break.*Strip it"),
+    ],
+)
+def test_credentials_that_cannot_be_sent_are_refused_unshown(
+    token: str | None, environment: dict[str, str], said: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        credentials(token, environment)
+
+    assert "s3c" not in str(caught.value)
+
+
 def test_a_header_has_a_name_and_a_colon() -> None:
     assert parse_header("X-Key: a:b ") == ("X-Key", "a:b")
-    with pytest.raises(ConfigurationError, match="--header"):
-        parse_header("X-Key")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Authorization Bearer s3cret", "no colon.*'Name: value'"),
+        (": s3cret", "no name"),
+        ("X Key: s3cret", "'X Key' cannot be the name"),
+        ("X-Key: s3cret\nX-Evil: 1", "'X-Key' has characters"),
+    ],
+)
+def test_a_header_that_cannot_be_sent_is_refused_without_its_value(text: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        parse_header(text)
+
+    assert "s3cret" not in str(caught.value)
 
 
 # ---- messages ----

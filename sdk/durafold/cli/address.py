@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from durafold.errors import ConfigurationError
+from durafold.wire.headers import check_header_name, check_header_value
 from durafold.wire.names import DEFAULT_PORT, DEFAULT_PREFIX
 
 __all__ = [
@@ -82,20 +83,34 @@ def name_of(path: str, base_url: str) -> str:
 
 
 def credentials(token: str | None, environment: Mapping[str, str]) -> dict[str, str]:
-    """The Authorization header: of `--token`, else the value of STREAM_AUTH as it is, else none."""
+    """The Authorization header: of `--token`, else the value of STREAM_AUTH as it is, else none.
+
+    Raises:
+        ConfigurationError: the token is empty, or no header can hold it.
+    """
     if token is not None:
+        if not token:
+            raise ConfigurationError("--token is empty", hint="Leave it out where no token is needed")
+        check_header_value(token, "What --token gives")
         return {"Authorization": token if " " in token else f"Bearer {token}"}
     value = environment.get("STREAM_AUTH")
-    return {"Authorization": value} if value else {}
+    if not value:
+        return {}
+    check_header_value(value, "What the variable STREAM_AUTH holds")
+    return {"Authorization": value}
 
 
 def parse_header(text: str) -> tuple[str, str]:
-    """`Name: value` → its two parts.
+    """`Name: value` → its two parts. No message shows the value, which may be a secret.
 
     Raises:
-        ConfigurationError: it has no name or no colon.
+        ConfigurationError: it has no name or no colon, or no header can be like this.
     """
-    name, colon, value = text.partition(":")
-    if not colon or not name.strip():
-        raise ConfigurationError(f"{text!r} is not a header", hint="Write it as --header 'Name: value'")
-    return name.strip(), value.strip()
+    name, colon, value = (part.strip() for part in text.partition(":"))
+    if not colon or not name:
+        raise ConfigurationError(
+            "What --header gives has no name or no colon", hint="Write it as --header 'Name: value'"
+        )
+    check_header_name(name)
+    check_header_value(value, f"The header {name!r}")
+    return name, value

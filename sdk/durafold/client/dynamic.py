@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import anyio
 
 from durafold.errors import ConfigurationError, TransportError
 
 __all__ = ["Headers", "Params", "Token", "Values", "is_dynamic", "note_refusal", "resolve"]
-
-_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 Value: TypeAlias = str | Callable[[], str] | Callable[[], Awaitable[str]]
 Values: TypeAlias = (
@@ -86,13 +83,15 @@ async def resolve(values: Values | None, *, what: str) -> dict[str, str]:
         what: their name in messages: `header` or `query parameter`.
 
     Raises:
-        ConfigurationError: something that is no string came out, or a string that no header can hold.
+        ConfigurationError: something came out that is no mapping of strings.
         TransportError: a function raised. This counts as a failed attempt, since what it most often means is
             that a token could not be fetched.
     """
     if values is None:
         return {}
     mapping = await _called(values, what=f"the {what}s") if callable(values) else values
+    if not isinstance(mapping, Mapping):
+        raise ConfigurationError(f"The {what}s must be a mapping, not {type(mapping).__name__}")
     return {
         name: _checked(name, await _called(value, what=f"the {what} {name!r}"), what)
         for name, value in mapping.items()
@@ -109,11 +108,9 @@ async def _called(value: Any, *, what: str) -> Any:
         raise TransportError(f"The function for {what} raised {type(exc).__name__}: {exc}") from exc
 
 
-def _checked(name: str, value: object, what: str) -> str:
+def _checked(name: object, value: object, what: str) -> str:
+    if not isinstance(name, str):
+        raise ConfigurationError(f"The name of a {what} must be a string, not {type(name).__name__}")
     if not isinstance(value, str):
         raise ConfigurationError(f"The {what} {name!r} must be a string, not {type(value).__name__}")
-    if what == "header" and not _HEADER_NAME.fullmatch(name):
-        raise ConfigurationError(f"{name!r} cannot be the name of a header")
-    if what == "header" and not (value.isascii() and value.isprintable()):
-        raise ConfigurationError(f"The header {name!r} has characters that HTTP does not allow")
     return value

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
+from durafold.wire.headers import check_header_name, check_header_value
+
 __all__ = ["Reply", "Request", "public_url", "with_query"]
 
 _MAX_DIGITS = 16  # 2**53 - 1 has that many
@@ -21,12 +23,21 @@ class Request:
         url: absolute, with its query.
         headers: ours as PROTOCOL spells them, the user's in any case.
         content: the body: bytes, or chunks that are sent as they come.
+
+    Raises:
+        ConfigurationError: HTTP does not allow a header. What is checked here never reaches an HTTP library,
+            whose messages show the value, and which cannot tell this from a broken connection.
     """
 
     method: str
     url: str
     headers: Mapping[str, str]
     content: bytes | AsyncIterator[bytes] = b""
+
+    def __post_init__(self) -> None:
+        for name, value in self.headers.items():
+            check_header_name(name)
+            check_header_value(value, f"The header {name!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from durafold.errors import (
     TransportError,
 )
 from durafold.wire import names
+from durafold.wire.headers import check_header_value
 
 __all__ = ["Delivery", "IdempotentProducer"]
 
@@ -539,10 +540,9 @@ class IdempotentProducer:
 
 
 def _check(producer_id: str, epoch: int, max_batch_bytes: int, max_in_flight: int) -> None:
-    if not producer_id or not producer_id.isascii() or not producer_id.isprintable():
-        raise ConfigurationError(
-            f"A producer id must be printable ASCII and not empty, but is {producer_id!r}"
-        )
+    if not producer_id:
+        raise ConfigurationError("A producer id must not be empty")
+    check_header_value(producer_id, f"The producer id {producer_id!r}")
     if not 0 <= epoch <= names.MAX_SAFE_INTEGER:
         raise ConfigurationError(f"An epoch must be between 0 and 2**53 - 1, but is {epoch}")
     if max_batch_bytes < 1 or max_in_flight < 1:

@@ -22,7 +22,8 @@ def unique_id(name: str | None) -> str:
     """
     if name is None:
         return secrets.token_hex(6)
-    if not name or not name.isascii() or not name.isprintable() or ":" in name:
+    is_sendable = name.isascii() and name.isprintable() and name == name.strip()
+    if not name or not is_sendable or ":" in name:
         raise ConfigurationError(
             f"{name!r} cannot be a client id", hint="Use printable ASCII characters without ':'"
         )

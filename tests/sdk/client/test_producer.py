@@ -293,6 +293,7 @@ async def test_entering_asks_for_an_unknown_content_type(url: str, connect: Conn
         ("", {}),
         ("a\nb", {}),
         ("käse", {}),
+        ("a ", {}),
         ("a", {"epoch": -1}),
         ("a", {"epoch": 2**53}),
         ("a", {"max_in_flight": 0}),

@@ -243,7 +243,7 @@ async def test_a_fault_of_our_own_fails_one_stream_and_not_the_provider(
         assert [type(error) for error in errors] == [TypeError]
 
 
-@pytest.mark.parametrize("client_id", ["", "a:b", "naïve", "line\nbreak"])
+@pytest.mark.parametrize("client_id", ["", "a:b", "naïve", "line\nbreak", " before", "behind "])
 def test_a_client_id_that_cannot_travel_is_refused(client_id: str) -> None:
     with pytest.raises(ConfigurationError, match="cannot be a client id"):
         Provider("http://127.0.0.1", client_id=client_id)
