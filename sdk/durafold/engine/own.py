@@ -241,15 +241,28 @@ class OwnActions(Generic[S]):
     def forget_folded(self) -> None:
         """A state that was folded elsewhere may have own actions in it already."""
         confirmed = self._shown.confirmed
-        folded = [
-            write
-            for write in self.writer.writes
-            if write.id is not None and write.id.n <= confirmed.seen.get(write.id.client_id, -1)
-        ]
-        self._shown.replica = transitions.reject(self._shown.replica, {write.ticket for write in folded})
-        for write in folded:
+        counted: list[Write[S]] = []
+        for write in self.writer.writes:
+            if write.id is None or write.id.n > confirmed.seen.get(write.id.client_id, -1):
+                continue
+            # What a client dispatches later waits for its compare-and-set: the last one tells its fate.
+            if write.is_compare_and_set and write.id.client_id in confirmed.losers:
+                self._lost_elsewhere(write)
+            else:
+                counted.append(write)
+        self._shown.replica = transitions.reject(self._shown.replica, {write.ticket for write in counted})
+        for write in counted:
             self.writer.writes.remove(write)
             resolve(write.dispatch, confirmed.state)
+        self._take_back()
+
+    def _lost_elsewhere(self, write: Write[S]) -> None:
+        gives_up = self.writer.lost(write)
+        if gives_up is not None:
+            self.writer.writes.remove(write)
+            self._refused.append((write, gives_up))
+        else:
+            self.were_named([write])
 
     def check_identity(self) -> None:
         """If somebody writes under our name, take another: readers would take what we send for copies."""

@@ -281,9 +281,9 @@ class Writer(Generic[S]):
         Returns:
             The error to give up with, if it has lost too often.
         """
-        assert self._tasks is not None
         if write.function is None:
             return _outdated()
+        assert self._tasks is not None
         write.conflicts += 1
         if write.conflicts >= MAX_CONFLICTS:
             return _too_many_conflicts(write.conflicts)

@@ -52,6 +52,11 @@ class Write(Generic[S]):
     if_revision: int | None = None
 
     @property
+    def is_compare_and_set(self) -> bool:
+        """Whether it counts only if nobody else wrote in between."""
+        return self.function is not None or self.if_revision is not None
+
+    @property
     def n(self) -> int | None:
         """Its number, once it has an identity."""
         return self.id.n if self.id is not None else None
@@ -135,7 +140,7 @@ class Writes(Generic[S]):
         if not self._waiting or self._waiting[0].is_resting:
             return None
         first, oldest = self._waiting[0], next(iter(self._all.values()))
-        if first is not oldest and (first.function is not None or oldest.function is not None):
+        if first is not oldest and (first.is_compare_and_set or oldest.is_compare_and_set):
             return None
         return first
 

@@ -100,6 +100,8 @@ class Confirmed(Generic[S]):
         position: how many messages were read, duplicates included.
         offset: where the next message will be.
         seen: highest counter per client, in the order of their last messages.
+        losers: the clients of `seen` whose last message was a compare-and-set that lost: who finds it among
+            what was folded elsewhere knows that it did not count.
         faults: the first messages that could not be folded.
         fault_count: how many there were in all.
         partial: some were of an unknown type: a newer client is needed to see everything.
@@ -110,6 +112,7 @@ class Confirmed(Generic[S]):
     position: int = 0
     offset: str = START
     seen: Mapping[str, int] = field(default_factory=dict)
+    losers: frozenset[str] = frozenset()
     faults: tuple[Fault, ...] = ()
     fault_count: int = 0
     partial: bool = False
@@ -226,7 +229,7 @@ def fold_batch(
     """
     if batch.offset != confirmed.offset:
         return FoldedBatch(confirmed)
-    state, revision, seen = confirmed.state, confirmed.revision, _Seen(confirmed.seen)
+    state, revision, seen = confirmed.state, confirmed.revision, _Seen(confirmed.seen, confirmed.losers)
     settled: list[Settled[S]] = []
     failures: list[tuple[Fault, Exception]] = []
     others_changed = False
@@ -244,6 +247,8 @@ def fold_batch(
                 outcome = outcome_of(error)
                 if outcome.verdict != "rejected":
                     failures.append((_fault(message, position, batch.offset, outcome), error))
+        elif identity is not None:
+            seen.note_loss(identity)
         if watched and (mark := _mark_of(message)) in watched:
             settled.append(Settled(mark, outcome, state))
         elif state is not before:
@@ -255,6 +260,7 @@ def fold_batch(
         position=confirmed.position + len(batch.messages),
         offset=batch.next_offset,
         seen=seen.marks,
+        losers=seen.losers,
         faults=(*confirmed.faults, *faults)[:MAX_FAULTS],
         fault_count=confirmed.fault_count + len(faults),
         partial=confirmed.partial or any(fault.verdict == "unknown" for fault in faults),
@@ -263,16 +269,18 @@ def fold_batch(
 
 
 class _Seen:
-    """Highest counter per client while a batch is folded; the mapping it began with stays as it was.
+    """Highest counter per client while a batch is folded; what it began with stays as it was.
 
     Attributes:
         marks: the counters, in the order of the clients' last messages.
+        losers: the clients whose last message was a compare-and-set that lost.
     """
 
-    __slots__ = ("_copied", "_latest", "marks")
+    __slots__ = ("_copied", "_latest", "losers", "marks")
 
-    def __init__(self, marks: Mapping[str, int]) -> None:
+    def __init__(self, marks: Mapping[str, int], losers: frozenset[str]) -> None:
         self.marks = marks
+        self.losers = losers
         self._copied: dict[str, int] | None = None
         self._latest: str | None = None
 
@@ -288,9 +296,17 @@ class _Seen:
             copied.pop(client_id, None)
             self._latest = client_id
         copied[client_id] = n
+        if self.losers:
+            self.losers -= {client_id}
         if len(copied) > MAX_SEEN_CLIENTS:
-            del copied[next(iter(copied))]
+            forgotten = next(iter(copied))
+            del copied[forgotten]
+            self.losers -= {forgotten}
         return True
+
+    def note_loss(self, identity: MessageId) -> None:
+        """The message that was noted last is a compare-and-set that lost."""
+        self.losers |= {identity.client_id}
 
 
 def _mark_of(message: Message) -> Mark:

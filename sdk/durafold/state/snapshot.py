@@ -37,6 +37,7 @@ class Snapshot(Generic[S]):
         position: how many messages were read.
         seen: highest counter per client, in the order of their last messages.
         fingerprint: of the reducer and the types it was folded with.
+        losers: the clients of `seen` whose last message was a compare-and-set that lost.
     """
 
     state: S
@@ -45,6 +46,7 @@ class Snapshot(Generic[S]):
     position: int
     seen: Mapping[str, int]
     fingerprint: str
+    losers: frozenset[str] = frozenset()
 
 
 def take_snapshot(confirmed: Confirmed[S], fingerprint: str) -> Snapshot[S] | None:
@@ -62,12 +64,20 @@ def take_snapshot(confirmed: Confirmed[S], fingerprint: str) -> Snapshot[S] | No
         confirmed.position,
         confirmed.seen,
         fingerprint,
+        confirmed.losers,
     )
 
 
 def restore(snapshot: Snapshot[S]) -> Confirmed[S]:
     """The confirmed state a snapshot was taken of."""
-    return Confirmed(snapshot.state, snapshot.revision, snapshot.position, snapshot.offset, snapshot.seen)
+    return Confirmed(
+        snapshot.state,
+        snapshot.revision,
+        snapshot.position,
+        snapshot.offset,
+        snapshot.seen,
+        snapshot.losers,
+    )
 
 
 def fingerprint(reducer: Callable[..., Any], actions: Model, states: Model, initial: Any) -> str:
@@ -105,6 +115,7 @@ def dump_snapshot(snapshot: Snapshot[S], states: Model) -> dict[str, Any]:
         "position": snapshot.position,
         "seen": [[client_id, n] for client_id, n in snapshot.seen.items()],
         "fingerprint": snapshot.fingerprint,
+        **({"losers": sorted(snapshot.losers)} if snapshot.losers else {}),
     }
 
 
@@ -118,8 +129,9 @@ def load_snapshot(value: Any, states: Model) -> Snapshot[Any] | None:
             position=int(value["position"]),
             seen={str(client_id): int(n) for client_id, n in value["seen"]},
             fingerprint=str(value["fingerprint"]),
+            losers=frozenset(map(str, value.get("losers", ()))),
         )
-    except (KeyError, TypeError, ValueError, ValidationError, UnknownAction):
+    except (AttributeError, KeyError, TypeError, ValueError, ValidationError, UnknownAction):
         return None
 
 

@@ -187,6 +187,7 @@ def _document(reducer: Registered, folded: Folded, *, closed: bool) -> dict[str,
         confirmed.position,
         confirmed.seen,
         reducer.fingerprint,
+        confirmed.losers,
     )
     try:
         dumped = dump_snapshot(snapshot, reducer.states)

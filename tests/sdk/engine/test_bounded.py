@@ -164,6 +164,33 @@ async def test_without_a_snapshot_a_client_that_missed_what_was_trimmed_says_so_
     assert notices == []
 
 
+async def test_r7_a_functional_update_that_lost_in_what_was_trimmed_is_run_again_and_counted(
+    server: ServerProcess, key: str
+) -> None:
+    async with (
+        await create(server, key) as stream,
+        FaultProxy(server.url) as proxy,
+        Provider(proxy.url, snapshots=READ_ONLY, settings=IMPATIENT) as party,
+    ):
+        count = await party.server_state(0, key).ready()
+        proxy.is_down = True
+        await proxy.cut_all()
+        update = count.set(lambda value: value + 1)
+        async with Provider(server.url, snapshots=EVERY_25, settings=IMPATIENT) as writer:
+            others = await writer.server_state(0, key).ready()
+            await others.increment()
+            # As if the update had arrived here, too late, and the answer had been lost.
+            identity = {"id": f"{count.client_id}:1", "v": 1, "if_revision": 0}
+            await stream.append({"type": "set", "payload": 1, "meta": identity})
+            for _ in range(WAVE - 2):
+                others.increment()
+            await others.increment()
+            await _until_fewer(stream, WAVE)
+
+        proxy.is_down = False
+        assert await update == WAVE + 1
+
+
 async def test_a_new_client_takes_what_is_left_of_a_stream_for_nothing_else(
     server: ServerProcess, key: str, errors: list[Exception]
 ) -> None:

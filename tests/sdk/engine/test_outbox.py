@@ -21,6 +21,8 @@ from durafold.cache import SqliteStateCache
 from durafold.client import Backoff, ClientSettings, DurableStream
 from durafold.engine import ServerState
 from durafold.errors import ConfigurationError, ConflictError, ProviderClosed
+from durafold.hydrate import load_stream_with_reducer
+from durafold.state.reducer import set_state_reducer
 from support.proxy import FaultProxy, LoseReply
 from support.server import ServerProcess
 from support.waiting import eventually
@@ -169,6 +171,29 @@ async def test_a_computed_update_that_was_overtaken_fails_and_is_never_sent_blin
         async with Provider(proxy.url, outbox=file, settings=IMPATIENT, on_error=errors.append) as party:
             count = party.server_state(0, key)
             await eventually(lambda: count.pending == 0 and count.value == 100)
+
+    assert [type(error) for error in errors] == [ConflictError]
+
+
+async def test_r7_a_computed_update_that_a_cached_state_saw_lose_is_not_taken_for_counted(
+    server: ServerProcess, key: str, file: Path, tmp_path: Path, errors: list[Exception]
+) -> None:
+    cache = SqliteStateCache(tmp_path / "states.db")
+    async with Provider(server.url, outbox=file) as party:
+        count = party.server_state(0, key)
+        await count.increment(5)
+        lost = {"type": "set", "payload": 1, "meta": {"id": f"{count.client_id}:2", "v": 1, "if_revision": 0}}
+    async with DurableStream(f"{server.url}/{key}", content_type="application/json") as stream:
+        await stream.append(lost)
+    await load_stream_with_reducer(server.url, key, set_state_reducer, 0, cache=cache)
+    with sqlite3.connect(file) as file_again:  # as if the process had died before the echo
+        row = [json.dumps([server.url, "", key]), 2, 2, "set", "1", 0, 0, None]
+        file_again.execute("insert into writes values (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        file_again.execute("update clients set counter = 2")
+
+    async with Provider(server.url, outbox=file, cache=cache, on_error=errors.append) as party:
+        count = await party.server_state(0, key).ready()
+        assert (count.value, count.pending) == (5, 0)
 
     assert [type(error) for error in errors] == [ConflictError]
 

@@ -60,6 +60,16 @@ def test_everything_waits_behind_a_functional_update(writes: Writes[int]) -> Non
     assert give(writes) == 2
 
 
+def test_one_that_an_earlier_process_computed_holds_up_what_is_behind_it_too(writes: Writes[int]) -> None:
+    writes.restore(computed := write(1))
+    computed.if_revision = 4
+    writes.add(write(2))
+
+    assert [give(writes), give(writes)] == [1, None]
+    writes.remove(computed)
+    assert give(writes) == 2
+
+
 def test_a_functional_update_that_lost_is_given_again_before_all_others(writes: Writes[int]) -> None:
     writes.add(first := functional(1))
     writes.add(write(2))

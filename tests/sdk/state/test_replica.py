@@ -220,6 +220,21 @@ def test_own_echoes_out_of_step_with_others_give_the_order_of_the_log() -> None:
     assert [entry.ticket for entry in replica.pending] == [2]
 
 
+def test_r7_the_fold_tells_whose_last_message_was_a_compare_and_set_that_lost() -> None:
+    lost = line("set", 1, "me:1", if_revision=7)
+    after = fold_batch(set_state_step(), Confirmed(0), batch(lost)).confirmed
+    again = fold_batch(set_state_step(), after, batch(line("set", 2, "me:2"), after="1", upto="2")).confirmed
+
+    assert (after.losers, again.losers) == ({"me"}, frozenset())
+
+
+def test_r7_a_client_that_is_forgotten_is_no_loser_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_SEEN_CLIENTS", 1)
+    messages = line("set", 1, "me:1", if_revision=7), line("set", 2, "you:1")
+
+    assert fold_batch(set_state_step(), Confirmed(0), batch(*messages)).confirmed.losers == frozenset()
+
+
 def test_a_lost_compare_and_set_stays_pending_and_is_shown_on_the_new_base() -> None:
     counter = optimistic(new_replica(Confirmed(0)), 1, lambda count: count + 1)
     counter = mark(counter, {1: ("me", 1)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -67,6 +68,16 @@ def test_a_plain_state_survives_the_way_through_json(state: Any) -> None:
     assert again == snapshot
     assert again is not None
     assert list(again.seen.items()) == [("b", 1), ("a", 7)]
+
+
+def test_r7_who_lost_a_compare_and_set_survives_the_way_through_json() -> None:
+    snapshot = replace(snapshot_of(1), losers=frozenset({"a", "b"}))
+
+    again = load_snapshot(json.loads(json.dumps(dump_snapshot(snapshot, PLAIN))), PLAIN)
+
+    assert again == snapshot
+    assert restore(snapshot).losers == {"a", "b"}
+    assert take_snapshot(restore(snapshot), "f") == snapshot
 
 
 def test_a_modelled_state_survives_the_way_through_json() -> None:
