@@ -88,6 +88,32 @@ def test_a_full_board_refuses_another_shape() -> None:
         shapes.board_reducer(full, shapes.Draw(shape=note("one more")))
 
 
+def test_a_full_board_refuses_what_undoing_an_erasure_brings_back() -> None:
+    full = with_notes(*map(str, range(shapes.MAX_SHAPES)))
+    erased = shapes.board_reducer(full, shapes.Erase(id="7"))
+    full_again = shapes.board_reducer(erased, shapes.Draw(shape=note("meanwhile")))
+
+    with pytest.raises(Reject, match="This board is full"):
+        shapes.board_reducer(full_again, shapes.undoing(full, shapes.Erase(id="7")))
+
+
+def test_a_clear_is_not_half_undone_on_a_board_with_too_little_room() -> None:
+    most = with_notes(*map(str, range(shapes.MAX_SHAPES - 1)))
+    drawn = shapes.board_reducer(shapes.board_reducer(most, shapes.Clear()), shapes.Draw(shape=note("a")))
+    drawn_more = shapes.board_reducer(drawn, shapes.Draw(shape=note("b")))
+
+    with pytest.raises(Reject, match="399 shapes are to come back, with room for 398"):
+        shapes.board_reducer(drawn_more, shapes.undoing(most, shapes.Clear()))
+
+
+def test_shapes_that_are_back_already_need_no_room() -> None:
+    full = with_notes(*map(str, range(shapes.MAX_SHAPES)))
+
+    restored = shapes.board_reducer(full, shapes.undoing(full, shapes.Erase(id="7")))
+
+    assert restored == full
+
+
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReflexApp]:
     directory: Path = tmp_path_factory.mktemp("whiteboard")

@@ -141,9 +141,7 @@ def board_reducer(board: Board, action: AnyAction) -> Board:
         case Clear():
             return board.having([])
         case Restore(shapes=shapes):
-            here = {shape.id for shape in board.shapes}
-            missing = [shape for shape in shapes if shape.id not in here]
-            return board.having(sorted([*board.shapes, *missing], key=lambda shape: shape.layer))
+            return restored(board, shapes)
 
 
 def find(board: Board, key: str) -> AnyShape | None:
@@ -154,10 +152,27 @@ def drawn(board: Board, shape: AnyShape) -> Board:
     """With a shape on top of all others."""
     if find(board, shape.id):
         return board
-    if len(board.shapes) >= MAX_SHAPES:
-        raise Reject(f"This board is full: it holds {MAX_SHAPES} shapes. Erase some, or clear it.")
+    require_room(board, 1)
     top = board.layers + 1
     return Board(shapes=[*board.shapes, shape.model_copy(update={"layer": top})], layers=top)
+
+
+def restored(board: Board, shapes: list[AnyShape]) -> Board:
+    """With those that are missing, each on its layer; all of them or, if they don't fit, none."""
+    here = {shape.id for shape in board.shapes}
+    missing = [shape for shape in shapes if shape.id not in here]
+    require_room(board, len(missing))
+    return board.having(sorted([*board.shapes, *missing], key=lambda shape: shape.layer))
+
+
+def require_room(board: Board, shapes: int) -> None:
+    """Raises Reject if so many more shapes don't fit."""
+    room = MAX_SHAPES - len(board.shapes)
+    if shapes <= room:
+        return
+    if room == 0:
+        raise Reject(f"This board is full: it holds {MAX_SHAPES} shapes. Erase some, or clear it.")
+    raise Reject(f"{shapes} shapes are to come back, with room for {room} on this board. Erase some first.")
 
 
 def changed(board: Board, key: str, change: Callable[[AnyShape], dict[str, object]]) -> Board:
