@@ -74,6 +74,11 @@ def read(url: str) -> Any:
     return httpx.get(url).json()
 
 
+def size_of(page: InspectorPage, name: str) -> str | None:
+    """Size of a stream in the list, which must be high enough to show it."""
+    return page.sizes.get(name.removeprefix("tests/"))
+
+
 def action(payload: Any, n: int, kind: str = "action") -> dict[str, Any]:
     """A message as the SDK sends it."""
     return {
@@ -226,6 +231,19 @@ def test_what_is_appended_elsewhere_appears(page: InspectorPage, streams: Server
     append(url, "second")
 
     page.wait_for(lambda: page.messages == ['"first"', '"second"'])
+
+
+def test_the_list_tells_the_size_of_a_stream_that_grows(
+    page: InspectorPage, streams: ServerProcess, name: str
+) -> None:
+    page.show_as(height=2400)
+    url = make(streams, name, "x" * 997)
+    page.open_stream(name)
+    page.wait_for(lambda: size_of(page, name) == "1.0 kB")
+
+    append(url, "x" * 1997)
+
+    page.wait_for(lambda: size_of(page, name) == "3.0 kB")
 
 
 def test_a_paused_page_stands_still_until_it_is_resumed(
@@ -456,6 +474,19 @@ def test_details_hold_the_servers_headers(page: InspectorPage, streams: ServerPr
     assert httpx.head(url).headers["stream-next-offset"] in page.text(".facts.wide")
 
 
+def test_details_keep_to_the_end_of_a_stream_that_grows(
+    page: InspectorPage, streams: ServerProcess, name: str
+) -> None:
+    url = make(streams, name, 1)
+    page.open_stream(name, "?tab=details")
+
+    append(url, 2)
+
+    end = httpx.head(url).headers["stream-next-offset"]
+    page.wait_for(lambda: end in page.text(".facts.wide"))
+    page.wait_for(lambda: end in page.text(".headers"))
+
+
 # Time travel
 
 
@@ -571,6 +602,20 @@ def test_charts_show_what_the_server_does(page: InspectorPage, streams: ServerPr
     page.wait_for(lambda: len(page.all(".chart")) >= 2)
 
     assert [title.text for title in page.all(".chart-title")][:2] == ["Appends", "Live readers"]
+
+
+def test_the_overview_tells_the_size_of_a_stream_that_grows(
+    page: InspectorPage, streams: ServerProcess, name: str
+) -> None:
+    page.show_as(height=2400)
+    url = make(streams, name, "x" * 997)
+    page.open()
+    page.wait_for(lambda: size_of(page, name) == "1.0 kB")
+    page.wait_for(lambda: len(page.all(".chart")) >= 2)
+
+    append(url, "x" * 1997)
+
+    page.wait_for(lambda: size_of(page, name) == "3.0 kB")
 
 
 def test_where_a_token_is_wanted_the_page_asks_for_one(

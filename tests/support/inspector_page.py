@@ -108,6 +108,14 @@ class InspectorPage:
         return [name.text for name in self.all(".tree-name:not(.folder)")]
 
     @property
+    def sizes(self) -> dict[str, str]:
+        """Sizes in the list of streams, by name without folders."""
+        script = """return Object.fromEntries([...document.querySelectorAll(".tree-row:not([aria-expanded])")]
+            .map((row) => [row.querySelector(".tree-name"), row.querySelector(".count")])
+            .map(([name, size]) => [name.textContent, size?.textContent ?? ""]))"""
+        return dict(self.run(script))
+
+    @property
     def found(self) -> str:
         """How many messages there are, or match the filter."""
         return self.one(".found").text

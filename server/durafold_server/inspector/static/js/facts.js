@@ -12,6 +12,12 @@ export class Facts {
     this.element = h("section.facts-page", { "aria-label": "Details", hidden: true });
   }
 
+  /** Whether something of it is selected, to be copied: drawn anew it would be lost. */
+  get isSelected() {
+    const selection = getSelection();
+    return selection !== null && !selection.isCollapsed && this.element.contains(selection.anchorNode);
+  }
+
   /** @param {{path: string, url: string, meta: Meta | null, headers: Headers}} what */
   show({ path, url, meta, headers }) {
     const rows = [["Path", h("span.mono", null, path)], ["Address", h("span.mono", null, url)], ...(meta ? describe(meta) : [])];

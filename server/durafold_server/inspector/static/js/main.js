@@ -14,6 +14,8 @@ import { Streams } from "./streams.js";
 import { toast } from "./toast.js";
 import { StreamTree } from "./tree.js";
 
+/** The sizes of so many streams are asked for again and again while they change; others when they are opened. */
+const MAX_MEASURED = 1000;
 const THEME_ICONS = /** @type {const} */ ({ auto: "auto", light: "sun", dark: "moon" });
 
 class App {
@@ -22,12 +24,13 @@ class App {
     this.version = version;
     this.client = new Client(location.origin + root, token, () => askForToken(() => this.restart()));
     this.streams = new Streams(this.client, () => this.listed());
-    this.metrics = new Metrics(this.client, () => this.overview.showMetrics(this.metrics));
+    this.metrics = new Metrics(this.client, () => this.measured());
     this.shortcuts = new Shortcuts();
     this.tree = new StreamTree((path) => this.open(path));
     this.overview = new Overview({ oncreate: () => this.create() });
     this.page = new StreamPage(this.client, {
       onchange: () => this.streams.refreshSoon(),
+      onsize: (path, bytes) => this.streams.measured(path, bytes),
       onopen: (path) => this.open(path),
       ongone: () => this.goHome(),
     });
@@ -110,6 +113,12 @@ class App {
     if (reopen) this.show(this.route);
   }
 
+  /** There are new numbers of the server; where something was appended, sizes are others too. */
+  measured() {
+    this.overview.showMetrics(this.metrics);
+    if (this.metrics.points.at(-1)?.appends && this.streams.all.size <= MAX_MEASURED) this.streams.refreshSoon();
+  }
+
   listed() {
     this.tree.show(this.streams.all.values());
     if (this.route.path === null) this.showOverview();
@@ -128,6 +137,7 @@ class App {
     document.title = path ? `${path} · durafold` : "durafold inspector";
     if (path === null) {
       this.page.leave();
+      if (this.streams.all.size) this.streams.refreshSoon();
       return this.showOverview();
     }
     rememberStream(path);

@@ -16,6 +16,8 @@ export class Overview {
     this.charts = h("div.charts", { hidden: true });
     this.head = h("div");
     this.recent = h("div");
+    /** Whose cards are shown. */
+    this.paths = "";
     this.element = h("section.overview", { hidden: true, "aria-label": "Overview" }, this.head, this.charts, this.recent);
   }
 
@@ -38,7 +40,16 @@ export class Overview {
       h("header.hero", null, h("h1", null, "Streams"), h("p.mono", null, root)),
       all.length ? h("div.numbers", null, facts.map((fact) => fact && h("div.number", null, h("strong", null, fact[0]), h("span", null, fact[1])))) : this.welcome(),
     );
-    fill(this.recent, shown.length ? [h("h2", null, "Recent"), h("ul.cards", null, shown.map(card))] : null);
+    this.showRecent(shown);
+  }
+
+  /** Cards of the same streams stay: a click on one, or the pointer over it, must not be lost to a number. @param {import("./streams.js").Stream[]} streams */
+  showRecent(streams) {
+    const paths = streams.map((stream) => stream.path).join("\n");
+    if (paths !== this.paths) fill(this.recent, streams.length ? [h("h2", null, "Recent"), h("ul.cards", null, streams.map(card))] : null);
+    this.paths = paths;
+    const hints = this.recent.querySelectorAll(".hint");
+    streams.forEach((stream, i) => fill(hints[i], notes(stream)));
   }
 
   welcome() {
@@ -69,10 +80,15 @@ export class Overview {
 /** @param {import("./streams.js").Stream} stream */
 function card(stream) {
   const kind = stream.contentType ? modeOf(stream.contentType) : "json";
-  const notes = [stream.bytes === null ? null : bytes(stream.bytes), stream.forkedFrom ? "fork" : null, stream.closed ? "closed" : null, stream.lifetime];
   return h(
     "li",
     null,
-    h("a.card", { href: streamLink(stream.path) }, h(`span.dot.${kind}`), h("span.card-name", null, readable(stream.path)), h("span.hint", null, notes.filter(Boolean).join(" · "))),
+    h("a.card", { href: streamLink(stream.path) }, h(`span.dot.${kind}`), h("span.card-name", null, readable(stream.path)), h("span.hint")),
   );
+}
+
+/** What is to be said of a stream beside its name. @param {import("./streams.js").Stream} stream */
+function notes(stream) {
+  const all = [stream.bytes === null ? null : bytes(stream.bytes), stream.forkedFrom ? "fork" : null, stream.closed ? "closed" : null, stream.lifetime];
+  return all.filter(Boolean).join(" · ");
 }

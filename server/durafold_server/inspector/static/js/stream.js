@@ -22,6 +22,7 @@ const LAST = 2000;
 const MAX_LOG_BYTES = 512 * 1024 * 1024;
 const TABS = /** @type {const} */ (["messages", "state", "details"]);
 const RESERVED = /^(__registry__|__ds\/)/;
+const MEASURE_MS = 500;
 
 /** @type {Record<import("./live.js").Status, string>} */
 const STATUS = { loading: "Loading", live: "Live", paused: "Paused", reconnecting: "Reconnecting", closed: "Complete", failed: "Stopped" };
@@ -29,7 +30,7 @@ const STATUS = { loading: "Loading", live: "Live", paused: "Paused", reconnectin
 export class StreamPage {
   /**
    * @param {import("./client.js").Client} client
-   * @param {{onchange(): void, onopen(path: string): void, ongone(): void}} hooks
+   * @param {{onchange(): void, onsize(path: string, bytes: number): void, onopen(path: string): void, ongone(): void}} hooks
    */
   constructor(client, hooks) {
     this.client = client;
@@ -58,6 +59,8 @@ export class StreamPage {
     this.target = null;
     /** What a link asks time travel for. @type {{step?: number, reducer?: string}} */
     this.wish = {};
+    /** @type {ReturnType<typeof setTimeout> | null} */
+    this.measuring = null;
     this.changed = onceAFrame(() => this.grown());
     this.messages = this.makeMessages();
     this.travel = this.makeTravel();
@@ -141,16 +144,33 @@ export class StreamPage {
 
   /** Ask what the stream is. */
   async describe() {
-    this.headers = await this.client.head(this.path);
+    await this.measure();
     this.contentType = this.headers.get("content-type") ?? "";
     this.closed = this.headers.get("stream-closed") === "true";
-    try {
-      this.meta = await this.client.api(`stream?stream=${encodeURIComponent(this.path)}`);
-    } catch (error) {
-      if (!(error instanceof Refused)) throw error;
-    }
     this.offsets = this.meta ? new OffsetMap(this.meta.segments) : null;
     this.drawHead();
+  }
+
+  /** Ask how far the stream reaches by now. */
+  async measure() {
+    const { opening, path } = this;
+    const headers = await this.client.head(path);
+    const meta = await this.client.api(`stream?stream=${encodeURIComponent(path)}`).catch((error) => {
+      if (!(error instanceof Refused)) throw error;
+      return null;
+    });
+    if (opening !== this.opening) return;
+    Object.assign(this, { headers, meta });
+    if (meta) this.hooks.onsize(path, meta.tail - meta.start);
+  }
+
+  /** The same while it grows, not for each message: its end is known from them, its start moves with retention. */
+  measureSoon() {
+    this.measuring ??= setTimeout(async () => {
+      await this.measure().catch(() => {}); // the follower says what is wrong
+      this.measuring = null;
+      if (this.tab === "details" && !this.facts.isSelected) this.drawFacts();
+    }, MEASURE_MS);
   }
 
   /** The start, if the stream is of moderate size; else its end, or the place that a link names. @param {string | null} offset */
@@ -191,6 +211,7 @@ export class StreamPage {
     if (log !== this.log) return;
     log.add(data, next, positionOf(next), live);
     if (data.length || live) this.changed();
+    if (data.length && live) this.measureSoon();
     if (log.length > MAX_LOG_BYTES) {
       this.follower?.stop();
       this.messages.say(`Reading stopped at ${bytes(log.length)}, to spare this browser. Go to “last 1000” for the end.`);
@@ -294,6 +315,10 @@ export class StreamPage {
     } catch (error) {
       toast(explain(error), "bad");
     }
+    this.drawFacts();
+  }
+
+  drawFacts() {
     const { path, meta, headers } = this;
     this.facts.show({ path, url: this.client.url(path), meta, headers });
   }

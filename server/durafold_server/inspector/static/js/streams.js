@@ -100,6 +100,14 @@ export class Streams {
     this.follower.start();
   }
 
+  /** A stream has this size by now. @param {string} path @param {number} bytes */
+  measured(path, bytes) {
+    const stream = this.all.get(path);
+    if (!stream || stream.bytes === null || stream.bytes === bytes) return;
+    stream.bytes = bytes;
+    this.onchange();
+  }
+
   stop() {
     clearTimeout(this.timer);
     this.follower?.stop();

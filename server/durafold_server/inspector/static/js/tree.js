@@ -1,7 +1,7 @@
 // @ts-check
 /** The list of streams as a tree by `/`, searchable, as virtual rows. */
 
-import { h, icon } from "./dom.js";
+import { fill, h, icon } from "./dom.js";
 import { bytes, readable } from "./format.js";
 import { modeOf } from "./log.js";
 import { Rows } from "./rows.js";
@@ -34,8 +34,19 @@ export class StreamTree {
 
   /** @param {Iterable<import("./streams.js").Stream>} streams */
   show(streams) {
+    const before = this.streams;
     this.streams = [...streams].sort((a, b) => (a.path < b.path ? -1 : 1));
-    this.layOut();
+    if (!looksAlike(before, this.streams)) return this.layOut();
+    this.lines = this.linesNow();
+    this.showSizes();
+  }
+
+  /** Rows that exist stay: a click on one, or the pointer over it, must not be lost to a number. */
+  showSizes() {
+    for (const [index, row] of this.rows.shown) {
+      const size = this.lines[index].stream?.bytes;
+      if (typeof size === "number") fill(/** @type {Element} */ (row.querySelector(".count")), bytes(size));
+    }
   }
 
   /** @param {string} search */
@@ -52,9 +63,13 @@ export class StreamTree {
   }
 
   layOut() {
-    this.lines = this.search ? this.flat() : this.nested();
+    this.lines = this.linesNow();
     this.rows.reset(this.lines.length);
     this.mark();
+  }
+
+  linesNow() {
+    return this.search ? this.flat() : this.nested();
   }
 
   /** What a search has found, with whole names. @returns {Line[]} */
@@ -144,4 +159,10 @@ export class StreamTree {
     if (first?.stream) this.onopen(first.stream.path);
     return Boolean(first);
   }
+}
+
+/** Whether the same is to be seen, but for sizes. @param {import("./streams.js").Stream[]} some @param {import("./streams.js").Stream[]} others */
+function looksAlike(some, others) {
+  const look = (/** @type {import("./streams.js").Stream} */ one) => JSON.stringify({ ...one, bytes: one.bytes === null });
+  return some.length === others.length && some.every((one, i) => one === others[i] || look(one) === look(others[i]));
 }
