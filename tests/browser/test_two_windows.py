@@ -12,6 +12,7 @@ pytest.importorskip("reflex", reason="THE DEMO WAS NOT TESTED IN A BROWSER: pip 
 pytest.importorskip("selenium", reason="THE DEMO WAS NOT TESTED IN A BROWSER: pip install selenium")
 
 from durafold.testing import ServerProcess
+from support.ports import free_port
 from support.reflex_app import ReflexApp
 from support.windows import Row, Window, require_chromium
 
@@ -30,7 +31,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def streams(directory: Path) -> Iterator[ServerProcess]:
-    with ServerProcess(directory / "streams") as server:
+    with ServerProcess(directory / "streams", port=free_port()) as server:
         yield server
 
 

@@ -183,7 +183,7 @@ def test_when_the_app_ends_the_demo_ends_and_says_so(running: RunningDemo) -> No
 def test_a_server_that_cannot_start_is_reported_once_and_tried_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with ServerProcess(tmp_path / "streams") as server:
+    with ServerProcess(tmp_path / "streams", port=free_port()) as server:
         keeper = ServerKeeper(server)
         server.kill()
         with ServerProcess(port=server.port) as someone_else:

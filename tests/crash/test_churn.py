@@ -20,6 +20,7 @@ from typing import Final
 import httpx
 import pytest
 
+from support.ports import free_port
 from support.server import ServerProcess
 from support.sse_parser import parse_events
 
@@ -232,7 +233,7 @@ async def test_nothing_acknowledged_is_lost_doubled_or_reordered(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     chance = Random(SEED)
-    with ServerProcess(tmp_path / "data") as server:
+    with ServerProcess(tmp_path / "data", port=free_port()) as server:
         limits = httpx.Limits(max_connections=100)
         async with httpx.AsyncClient(timeout=60, limits=limits) as client:
             run = Run(client, server.url)

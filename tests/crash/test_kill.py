@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 import httpx
 import pytest
 
+from support.ports import free_port
 from support.server import ServerProcess
 from support.sse_parser import parse_events
 
@@ -188,7 +189,7 @@ async def test_every_acknowledged_message_is_there_exactly_once_and_in_order(
     chance = random.Random(seed)
     run = Run()
     limits = httpx.Limits(max_connections=100)
-    with ServerProcess(tmp_path / "data") as server:
+    with ServerProcess(tmp_path / "data", port=free_port()) as server:
         streams = [Stream(f"{server.url}/json", JSON), Stream(f"{server.url}/octets", OCTETS)]
         async with httpx.AsyncClient(timeout=20, limits=limits) as client:
             for stream in streams:

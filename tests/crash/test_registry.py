@@ -10,6 +10,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from support.ports import free_port
 from support.registry import fold
 from support.server import ServerProcess
 
@@ -88,7 +89,7 @@ async def listed(client: httpx.AsyncClient, root: str) -> dict[str, bool]:
 async def test_the_registry_agrees_with_the_streams_after_every_kill(tmp_path: Path) -> None:
     agreed: list[tuple[dict[str, bool], dict[str, bool]]] = []
     async with httpx.AsyncClient(timeout=20) as client:
-        with ServerProcess(tmp_path / "data") as server:
+        with ServerProcess(tmp_path / "data", port=free_port()) as server:
             churn = Churn(client, server.url, seed=3)
             for kill in range(1, KILLS + 1):
                 killed = asyncio.Event()

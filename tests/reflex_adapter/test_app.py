@@ -13,6 +13,7 @@ pytest.importorskip("websockets", reason="these tests speak Reflex's protocol wi
 
 from durafold.reflex.last_states import LastStates
 from durafold.testing import ServerProcess
+from support.ports import free_port
 from support.reflex_app import ReflexApp
 from support.reflex_tab import ReflexTab
 
@@ -23,7 +24,7 @@ MODULE = "reflex_demo.reflex_demo"
 
 @pytest.fixture
 def streams(tmp_path: Path) -> Iterator[ServerProcess]:
-    with ServerProcess(tmp_path / "streams") as server:
+    with ServerProcess(tmp_path / "streams", port=free_port()) as server:
         yield server
 
 
@@ -118,7 +119,7 @@ def test_tabs_show_reconnecting_while_the_stream_server_is_down_and_recover_alon
 
 
 def test_the_app_starts_before_the_stream_server(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path / "streams") as streams:
+    with ServerProcess(tmp_path / "streams", port=free_port()) as streams:
         streams.kill()
         with ReflexApp(streams.url, tmp_path / "app") as app, ReflexTab(app.url, MODULE) as tab:
             assert tab.shown["DemoCounter.status"] != "live"

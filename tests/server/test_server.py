@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from pathlib import Path
 
 import httpx
@@ -15,6 +14,7 @@ from durafold_server.config import ServiceSettings
 from durafold_server.settings import InvalidSetting
 from durafold_server.store.base import StoreFailure
 from durafold_server.store.memory import MemoryStore
+from support.ports import free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -74,8 +74,7 @@ async def test_a_port_that_is_taken_is_said() -> None:
 
 async def test_a_store_that_cannot_be_opened_frees_the_port(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
 
     with pytest.raises(StoreFailure):
         await Server(port=port, data=tmp_path / "file").start()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from durafold.testing import ServerProcess
+from support.ports import free_port
 
 __all__ = ["ServerProcess", "durable_server", "server"]
 
@@ -22,5 +23,5 @@ def server() -> Iterator[ServerProcess]:
 @pytest.fixture
 def durable_server(tmp_path: Path) -> Iterator[ServerProcess]:
     """A server with a durable store of its own, to kill and restart at will."""
-    with ServerProcess(tmp_path / "streams") as process:
+    with ServerProcess(tmp_path / "streams", port=free_port()) as process:
         yield process

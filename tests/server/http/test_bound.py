@@ -15,6 +15,7 @@ from durafold_server import Server
 from durafold_server.config import ServiceSettings
 from durafold_server.http.app import DurableStreamsApp
 from durafold_server.store.memory import MemoryStore
+from support.ports import free_port
 from support.server import ServerProcess
 from support.server_stores import ManualClock
 
@@ -311,7 +312,9 @@ async def test_a_server_that_was_killed_judges_by_all_that_it_has_acknowledged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    process = ServerProcess(tmp_path / "streams", options=["--bind", "stock/*=support.stock:stock"])
+    process = ServerProcess(
+        tmp_path / "streams", port=free_port(), options=["--bind", "stock/*=support.stock:stock"]
+    )
     async with process as server, httpx.AsyncClient(base_url=server.url, timeout=20.0) as client:
         await client.put("/stock/a", headers=JSON, content=json.dumps([{"type": "receive", "count": 1000}]))
         bulk = [{"type": "take", "count": 1, "note": "x" * 700}] * 200

@@ -17,6 +17,7 @@ import pytest
 
 from durafold.errors import DurafoldError
 from durafold_server.cli import parse_arguments
+from support.ports import free_port
 from support.server import ServerProcess
 from support.server_sockets import connected, rest_of
 
@@ -245,7 +246,7 @@ def test_a_server_ends_soon_though_some_clients_do_not_read() -> None:
 
 
 def test_a_durable_server_comes_back_with_everything(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path / "data") as server:
+    with ServerProcess(tmp_path / "data", port=free_port()) as server:
         url = f"{server.url}/a%2Fb"
         httpx.put(url, headers={"Content-Type": "text/plain", "Stream-TTL": "600"}, content=b"abc")
         httpx.post(url, headers={"Content-Type": "text/plain", "Stream-Closed": "true"}, content=b"d")
@@ -260,7 +261,7 @@ def test_a_durable_server_comes_back_with_everything(tmp_path: Path) -> None:
 
 
 def test_a_server_in_memory_forgets_everything() -> None:
-    with ServerProcess() as server:
+    with ServerProcess(port=free_port()) as server:
         httpx.put(f"{server.url}/a").raise_for_status()
         server.restart()
 

@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from durafold.testing import ServerProcess
+from support.ports import free_port
 from support.subscriptions import WebhookServer, acks, cursors_of
 from support.waiting import PATIENCE_S
 
@@ -70,7 +71,7 @@ class Client:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ServerProcess]:
-    with ServerProcess(tmp_path / "streams", options=["--webhooks", "local"]) as process:
+    with ServerProcess(tmp_path / "streams", port=free_port(), options=["--webhooks", "local"]) as process:
         yield process
 
 
