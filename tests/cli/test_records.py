@@ -36,7 +36,7 @@ STATE = ["stream", "state", "offset", "revision", "messages", "partial", "fault_
         (["close", "STREAM"], ["stream", "closed", "final_offset"]),
         (["fork", "STREAM", "NEW"], [*INFO, "forked_from", "created"]),
         (["rm", "STREAM", "--yes"], ["stream", "deleted"]),
-        (["dispatch", "STREAM", "1"], ["stream", "ids", "offset"]),
+        (["dispatch", "STREAM", "1", "--kind", "set"], ["stream", "ids", "offset"]),
         (["state", "STREAM"], STATE),
         (["replay", "STREAM", "--diff"], STEP),
         (["doctor"], ["check", "status", "detail", "hint"]),

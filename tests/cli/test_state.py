@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from durafold.testing import ServerProcess
 from support.command_line import CommandLine
 
 BASKET = "support.cli_reducers:basket"
+PRICES = "support.cli_reducers:prices"
 ACTIONS = (
     '{"type": "add", "item": "milk"}',
     '{"type": "drop", "item": "eggs"}',
@@ -19,7 +23,7 @@ ACTIONS = (
 @pytest.fixture
 def shopping(durafold: CommandLine, name: str) -> str:
     """A stream of the actions above."""
-    durafold.ok("dispatch", name, "--create", *ACTIONS)
+    durafold.ok("dispatch", name, "--create", "--kind", "action", *ACTIONS)
     return name
 
 
@@ -34,7 +38,7 @@ def test_dispatch_writes_the_envelope_that_providers_write(durafold: CommandLine
 
 
 def test_dispatch_tells_the_confirmed_offset(durafold: CommandLine, name: str) -> None:
-    (record,) = durafold.ok("dispatch", name, "--create", "1", "2", "--json").records
+    (record,) = durafold.ok("dispatch", name, "--create", "-k", "action", "1", "2", "--json").records
 
     assert record["offset"] == durafold.ok("info", name, "--json").records[0]["next_offset"]
     assert len(record["ids"]) == 2
@@ -58,7 +62,11 @@ def test_dispatch_of_what_is_not_json_is_wrong_usage(durafold: CommandLine, name
     [
         (['{"type": "add"}', "-r", BASKET], "does not match"),
         (['{"type": "eat"}', "-r", BASKET], "no action of type 'eat'"),
-        (['{"items": 5}', "-r", BASKET, "-k", "set"], "does not match"),
+        (['{"items": 5}', "-r", BASKET, "-k", "set"], "takes actions, and no set"),
+        (["-r", PRICES], "is a shared value, and takes no actions"),
+        (["-r", PRICES, "-k", "action"], "is a shared value, and takes no actions"),
+        (['{"items": 5}', "-r", "support.cli_reducers:cupboard", "-k", "set"], "does not match"),
+        (["-r", "state-protocol"], "Collections take changes"),
         (["1", "-r", "support.cli_reducers:nothing"], "has no 'nothing'"),
     ],
 )
@@ -79,10 +87,78 @@ def test_dispatch_of_what_a_reducer_takes_goes_out(durafold: CommandLine, name: 
     assert "eggs" in durafold.ok("state", name, "--reducer", BASKET).out
 
 
+def test_dispatch_to_a_reducer_needs_no_kind(durafold: CommandLine, shopping: str) -> None:
+    durafold.ok("dispatch", shopping, '{"type": "add", "item": "figs"}')
+
+    assert "figs" in durafold.ok("state", shopping, "--reducer", BASKET).out
+
+
+def test_dispatch_to_a_shared_value_is_refused_before_it_spoils_the_stream(
+    durafold: CommandLine, name: str
+) -> None:
+    durafold.ok("dispatch", name, "--create", "--kind", "set", "5")
+
+    unsaid, wrong = durafold("dispatch", name, "6"), durafold("dispatch", name, "6", "--kind", "action")
+
+    assert (unsaid.code, wrong.code) == (2, 2)
+    assert "holds a shared value" in unsaid.err
+    assert "--kind set for a new value" in unsaid.err
+    assert "readers take no action" in wrong.err
+    assert durafold.ok("state", name).out == "5\n"
+
+
+def test_dispatch_of_a_value_to_a_reducer_is_refused(durafold: CommandLine, shopping: str) -> None:
+    outcome = durafold("dispatch", shopping, "6", "--kind", "set")
+
+    assert (outcome.code, "holds actions, whose readers take no set" in outcome.err) == (2, True)
+
+
+@pytest.mark.parametrize("content", [[], ["--data", '{"type": "set", "payload": 5}'], ["--data", "1"]])
+def test_dispatch_asks_for_the_kind_where_the_stream_does_not_tell(
+    durafold: CommandLine, name: str, content: list[str]
+) -> None:
+    durafold.ok("create", name, *content)
+    before = durafold.ok("info", name).out
+
+    outcome = durafold("dispatch", name, "6")
+
+    assert (outcome.code, durafold.ok("info", name).out) == (2, before)
+    assert "name either with --reducer" in outcome.err
+
+
+def test_dispatch_creates_no_stream_for_what_it_refuses(durafold: CommandLine, name: str) -> None:
+    assert durafold("dispatch", name, "6", "--create").code == 2
+    assert durafold("info", name).code == 3
+
+
+def test_dispatch_to_no_stream_creates_none(durafold: CommandLine, name: str) -> None:
+    assert durafold("dispatch", name, "6", "--kind", "set").code == 3
+
+
+def test_dispatch_works_with_a_token_that_only_writes(
+    durafold: CommandLine, tmp_path: Path, name: str
+) -> None:
+    with ServerProcess(tmp_path / "data", options=["--token", "pen=write"]) as server:
+        durafold.ok("dispatch", name, "6", "-k", "set", "--create", "--url", server.url, "--token", "pen")
+
+
+@pytest.mark.parametrize("value", ["NaN", "[1e999]", '"\\ud800"', "[" * 20_000 + "]" * 20_000])
+def test_dispatch_of_what_no_reader_could_decode_is_wrong_usage(
+    durafold: CommandLine, name: str, value: str
+) -> None:
+    outcome = durafold("dispatch", name, value, "--kind", "set", "--create")
+
+    assert outcome.code == 2
+    assert "JSON" in outcome.err
+    assert durafold("info", name).code == 3
+
+
 def test_dispatch_needs_a_json_stream(durafold: CommandLine, name: str) -> None:
     durafold.ok("create", name, "--type", "text")
 
-    assert durafold("dispatch", name, "1").code == 2
+    outcome = durafold("dispatch", name, "1", "--kind", "set")
+
+    assert (outcome.code, "is one of text/plain" in outcome.err) == (2, True)
 
 
 def test_a_shared_value_is_folded_without_a_reducer(durafold: CommandLine, name: str) -> None:

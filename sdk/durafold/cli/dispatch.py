@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from durafold.cli.append import appending
 from durafold.cli.append_input import Input
 from durafold.cli.formatting import count
+from durafold.cli.kinds import Kind, kind_for_reducer, kind_for_stream
 from durafold.cli.session import Session, StreamName, client_command
-from durafold.errors import ConfigurationError
-from durafold.state.models import PLAIN, Model
+from durafold.errors import ConfigurationError, Forbidden, StreamNotFound
+from durafold.state.models import Model
 from durafold.state.outcomes import UnknownAction
 from durafold.wire import names
 from durafold.wire.envelope import ActionId, Envelope, to_message
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["dispatch"]
 
-Kind = Literal["action", "set", "op"]
+_MAX_QUOTED_CHARS: Final = 80
 
 
 @client_command
@@ -36,13 +37,14 @@ async def dispatch(
     stream: StreamName,
     actions: Annotated[list[str], typer.Argument(metavar="ACTION", help="Each is a JSON value.")],
     kind: Annotated[
-        Kind,
+        Kind | None,
         typer.Option(
             "--kind",
             "-k",
-            help='action: for a reducer. set: a new value. op: an operation, such as ["increment", 1].',
+            help='action: for a reducer. set: a new value. op: an operation, such as ["increment", 1]. '
+            "Default: action, if --reducer or the stream tells that it takes those.",
         ),
-    ] = "action",
+    ] = None,
     reducer: Annotated[
         str | None,
         typer.Option(
@@ -60,10 +62,18 @@ async def dispatch(
     They are written in the form that providers and hooks write, exactly once, and the offset behind them is
     printed. Whether a reducer then rejects one, its place in the log decides: `durafold replay` shows it.
     """
-    payloads = [_payload(action, kind) for action in actions]
-    definition = _definition(stream, reducer, payloads, kind)
+    from durafold.cli.reducers import definition_of
+
+    payloads = [_payload(action) for action in actions]
+    definition = None
+    if reducer is not None:
+        definition = definition_of(stream, reducer, None)
+        kind = kind_for_reducer(kind, definition, reducer)
     handle = session.stream(stream)
-    await _check_type(handle, create=create)
+    kind = kind_for_stream(kind, await _beginning(handle, may_be_missing=create))
+    _check_payloads(payloads, kind, definition, reducer)
+    if create:
+        await handle.create(content_type=names.JSON_CONTENT_TYPE)
     client_id = f"cli-{uuid.uuid4().hex[:12]}"
     seed = uuid.uuid4().hex[:16] if definition is not None and definition.needs_seed else None
     envelopes = [
@@ -81,41 +91,46 @@ async def dispatch(
     )
 
 
-async def _check_type(stream: DurableStream, *, create: bool) -> None:
-    if create:
-        await stream.create(content_type=names.JSON_CONTENT_TYPE)
-    kind = await stream.known_content_type()
-    if not names.is_json(kind):
+async def _beginning(stream: DurableStream, *, may_be_missing: bool) -> list[Any]:
+    """The first messages; none if the stream is yet to be created, or is not to be read with this token."""
+    try:
+        page = await stream.read()
+    except StreamNotFound:
+        if not may_be_missing:
+            raise
+        return []
+    except Forbidden:
+        return []
+    if not names.is_json(page.content_type):
         raise ConfigurationError(
-            f"The stream is one of {kind}, and actions need {names.JSON_CONTENT_TYPE}", stream=stream.url
+            f"The stream is one of {page.content_type}, and actions need {names.JSON_CONTENT_TYPE}",
+            stream=stream.url,
         )
+    return page.json()
 
 
-def _payload(text: str, kind: Kind) -> Any:
+def _payload(text: str) -> Any:
+    from durafold.client.encoding import encode_json
+
     try:
         payload = json.loads(text)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise ConfigurationError(
-            f"{text!r} is not JSON: {exc}", hint="""Quote strings twice: '"text"'"""
+            f"{text[:_MAX_QUOTED_CHARS]!r} is not JSON: {exc}", hint="""Quote strings twice: '"text"'"""
         ) from exc
-    if kind == "op":
-        _check_op(payload)
+    encode_json(payload)  # json.loads takes NaN, 1e999 and halves of surrogate pairs, which JSON has not
     return payload
 
 
-def _definition(
-    stream: str, reducer: str | None, payloads: Sequence[Any], kind: Kind
-) -> Definition[Any] | None:
-    """What the reducer's name stands for, once it has taken all that shall be sent."""
-    if reducer is None:
-        return None
-    from durafold.cli.reducers import definition_of
-
-    definition = definition_of(stream, reducer, None)
-    model = {"action": definition.actions, "set": definition.states, "op": PLAIN}[kind]
+def _check_payloads(
+    payloads: Sequence[Any], kind: Kind, definition: Definition[Any] | None, reducer: str | None
+) -> None:
     for payload in payloads:
-        _check_payload(payload, model, reducer)
-    return definition
+        if kind == "op":
+            _check_op(payload)
+        elif definition is not None and reducer is not None:
+            model = definition.actions if kind == "action" else definition.states
+            _check_payload(payload, model, reducer)
 
 
 def _check_payload(payload: Any, model: Model, reducer: str) -> None:
@@ -123,7 +138,8 @@ def _check_payload(payload: Any, model: Model, reducer: str) -> None:
         model.parse(payload)
     except (UnknownAction, ValueError) as exc:  # pydantic's ValidationError is a ValueError
         raise ConfigurationError(
-            f"{json.dumps(payload)[:80]} does not match {reducer}: {exc}", hint="Nothing was sent"
+            f"{json.dumps(payload)[:_MAX_QUOTED_CHARS]} does not match {reducer}: {exc}",
+            hint="Nothing was sent",
         ) from exc
 
 

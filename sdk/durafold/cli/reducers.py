@@ -69,7 +69,7 @@ def _parsed(initial: str, named: NamedReducer) -> Any:
 def _json(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise ConfigurationError(
             f"--initial is not JSON: {exc}", hint="""Quote strings twice: --initial '"text"'"""
         ) from exc
