@@ -21,7 +21,10 @@ _BROKEN: Final = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedReso
 
 @dataclass(frozen=True)
 class Seen:
-    """A request as it came. Header names are in lower case, query parameters in their order."""
+    """A request as it came. Header names are in lower case, query parameters in their order.
+
+    The values of a header that came more than once are joined with `, `.
+    """
 
     method: str
     path: str
@@ -131,11 +134,20 @@ async def _request(client: anyio.abc.SocketStream) -> Seen:
     head, _, body = data.partition(b"\r\n\r\n")
     first, *lines = head.decode("ascii").split("\r\n")
     method, target, _ = first.split(" ")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    headers = _headers(lines)
     while len(body) < int(headers.get("content-length", 0)):
         body += await client.receive(_CHUNK_BYTES)
     parts = urlsplit(target)
     return Seen(method, parts.path, parse_qsl(parts.query, keep_blank_values=True), headers, body)
+
+
+def _headers(lines: list[str]) -> dict[str, str]:
+    """Headers by their names; the values of one that came twice are joined, as RFC 9110 §5.3 has it."""
+    headers: dict[str, list[str]] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers.setdefault(name.lower(), []).append(value.strip())
+    return {name: ", ".join(values) for name, values in headers.items()}
 
 
 async def _send(client: anyio.abc.SocketStream, answer: Answer) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from durafold.wire.headers import check_header_name, check_header_value
 
-__all__ = ["Reply", "Request", "public_url", "with_query"]
+__all__ = ["Reply", "Request", "merged_headers", "public_url", "with_query"]
 
 _MAX_DIGITS = 16  # 2**53 - 1 has that many
 
@@ -66,6 +66,12 @@ class Reply:
         """The value of a header that holds a non-negative integer; None if it is absent or anything else."""
         digits = self.header(name) or ""
         return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= _MAX_DIGITS else None
+
+
+def merged_headers(theirs: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
+    """Both; ours replace theirs where names are equal, in whatever case they are written."""
+    replaced = {name.lower() for name in ours}
+    return {**{name: value for name, value in theirs.items() if name.lower() not in replaced}, **ours}
 
 
 def public_url(url: str) -> str:

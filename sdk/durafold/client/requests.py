@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import anyio
 
 from durafold.client.dynamic import Headers, Params, is_dynamic, note_refusal, resolve
-from durafold.client.exchange import Reply, Request, with_query
+from durafold.client.exchange import Reply, Request, merged_headers, with_query
 from durafold.client.refusals import error_of
 from durafold.client.settings import ClientSettings
 from durafold.client.transport import Transport
@@ -136,10 +136,8 @@ class Requests:
         """
         given_headers = await resolve(self.headers, what="header")
         given_params = await resolve(self.params, what="query parameter")
-        ours = {name.lower() for name in headers}
-        theirs = {name: value for name, value in given_headers.items() if name.lower() not in ours}
         url = with_query(self.url, {**given_params, **params})
-        return Request(method, url, {**theirs, **headers}, content)
+        return Request(method, url, merged_headers(given_headers, headers), content)
 
     def raise_refusal(self, request: Request, reply: Reply, offset: str | None) -> None:
         """Nothing, if the answer is a 2xx.

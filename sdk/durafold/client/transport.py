@@ -22,7 +22,7 @@ import httpx
 from anyio.lowlevel import RunVar, current_token
 from httpx_sse import EventSource
 
-from durafold.client.exchange import Reply, Request, public_url
+from durafold.client.exchange import Reply, Request, merged_headers, public_url
 from durafold.client.settings import ClientSettings
 from durafold.errors import (
     ConfigurationError,
@@ -114,8 +114,8 @@ class Transport:
             TransportError:
         """
         # Identity: whatever compresses an event stream on its way also buffers it.
-        headers = {**request.headers, "Accept": names.SSE_CONTENT_TYPE, "Accept-Encoding": "identity"}
-        asked = Request(request.method, request.url, headers)
+        ours = {"Accept": names.SSE_CONTENT_TYPE, "Accept-Encoding": "identity"}
+        asked = Request(request.method, request.url, merged_headers(request.headers, ours))
         limit_s = settings.connect_timeout_s + settings.first_event_timeout_s
         with _our_errors(request), anyio.fail_after(limit_s):
             response = await self._send(asked, settings, None)
@@ -143,7 +143,7 @@ class Transport:
         prepared = self._given.build_request(
             request.method,
             request.url,
-            headers={"Accept-Encoding": "gzip", **request.headers},
+            headers=merged_headers({"Accept-Encoding": "gzip"}, request.headers),
             content=request.content or None,
             timeout=timeouts,  # a plain tuple, since a client of httpx2 does not know httpx.Timeout
         )

@@ -209,6 +209,37 @@ async def test_events_come_as_they_were_sent(transport: Transport) -> None:
     assert server.seen[0].headers["accept-encoding"] == "identity"
 
 
+@pytest.mark.parametrize("name", ["Accept", "accept", "ACCEPT"])
+@pytest.mark.parametrize("is_own_client", [False, True])
+async def test_an_event_stream_is_asked_for_whatever_the_user_accepts(name: str, is_own_client: bool) -> None:
+    async with (
+        FakeServer(event_stream(CONTROL)) as server,
+        httpx.AsyncClient(verify=False) as client,
+        Transport(client=client if is_own_client else None) as transport,
+    ):
+        request = Request("GET", f"{server.url}/demo", {name: "application/json", "accept-encoding": "br"})
+        connection = await transport.open_sse(request, SETTINGS)
+        assert isinstance(connection, SseConnection)
+        await connection.aclose()
+
+    assert server.seen[0].headers["accept"] == "text/event-stream"
+    assert server.seen[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("is_own_client", [False, True])
+async def test_a_page_is_asked_for_as_the_user_accepts_it(is_own_client: bool) -> None:
+    async with (
+        FakeServer(page(next_offset="1")) as server,
+        httpx.AsyncClient(verify=False) as client,
+        Transport(client=client if is_own_client else None) as transport,
+    ):
+        request = Request("GET", f"{server.url}/demo", {"accept": "a/b", "accept-encoding": "identity"})
+        await transport.exchange(request, SETTINGS)
+
+    assert server.seen[0].headers["accept"] == "a/b"
+    assert server.seen[0].headers["accept-encoding"] == "identity"
+
+
 async def test_unicode_line_separators_are_ordinary_characters_of_an_event(transport: Transport) -> None:
     text = '["\u2028\u2029\x85\x0b\x0c"]'
 
