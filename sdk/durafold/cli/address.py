@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from durafold.errors import ConfigurationError
 from durafold.wire.headers import check_header_name, check_header_value
 from durafold.wire.names import DEFAULT_PORT, DEFAULT_PREFIX
+from durafold.wire.urls import split_http_url
 
 __all__ = [
     "DEFAULT_URL",
@@ -33,11 +34,7 @@ def base_address(url: str) -> str:
     Raises:
         ConfigurationError: it is not an http or https URL.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigurationError(
-            f"{url!r} is not an http or https URL", hint=f"Set --url or STREAM_URL to one like {DEFAULT_URL}"
-        )
+    parts = split_http_url(url, hint=f"Set --url or STREAM_URL to one like {DEFAULT_URL}")
     return urlunsplit(parts._replace(path=parts.path.rstrip("/") or DEFAULT_PREFIX, fragment=""))
 
 
@@ -59,6 +56,8 @@ def stream_address(base: str, stream: str) -> str:
             f"{stream!r} cannot be a stream's name",
             hint="Use segments that are not empty, '.' or '..', with one '/' between them",
         )
+    if any("\ud800" <= character <= "\udfff" for character in stream):  # what is left of bytes of no text
+        raise ConfigurationError(f"{stream!r} cannot be a stream's name", hint="Write it as UTF-8")
     return address_below(base, "/".join(quote(segment, safe=_SEGMENT_SAFE) for segment in segments))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from durafold.client import replies
 from durafold.client.checkpoint import Checkpoint, as_checkpoint
@@ -22,6 +21,7 @@ from durafold.client.values import AppendResult, CloseResult, Page, StreamInfo
 from durafold.errors import ConfigurationError, MalformedResponse
 from durafold.wire import names
 from durafold.wire.offsets import START, Offset
+from durafold.wire.urls import split_http_url
 
 __all__ = ["DurableStream"]
 
@@ -76,7 +76,9 @@ class DurableStream:
         content_type: str | None = None,
         settings: ClientSettings = DEFAULT_SETTINGS,
     ) -> None:
-        _check_url(url)
+        split_http_url(
+            url, hint=f"For example http://127.0.0.1:{names.DEFAULT_PORT}{names.DEFAULT_PREFIX}/demo"
+        )
         self.url = url
         self.content_type = content_type
         self.settings = settings
@@ -466,12 +468,3 @@ class DurableStream:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
-
-
-def _check_url(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigurationError(
-            f"{public_url(url)!r} is not an absolute http or https URL",
-            hint=f"For example http://127.0.0.1:{names.DEFAULT_PORT}{names.DEFAULT_PREFIX}/demo",
-        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
@@ -27,6 +28,7 @@ from durafold.state.reducer import (
 from durafold.state.snapshot import fingerprint
 from durafold.wire.envelope import ACTION, OP, SET
 from durafold.wire.names import DEFAULT_PREFIX
+from durafold.wire.urls import split_http_url
 
 __all__ = ["Declaration", "Definition", "base_url", "define", "stream_url"]
 
@@ -34,6 +36,8 @@ S = TypeVar("S")
 
 # What RFC 3986 allows unescaped in a path segment, besides letters, digits and `-._~`.
 _SEGMENT_SAFE: Final = "!$&'()*+,;=:@"
+# Control characters, and halves of surrogate pairs, which are no text.
+_UNUSABLE: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,12 +204,7 @@ def base_url(url: str) -> str:
     Raises:
         ConfigurationError: it is not an absolute http or https URL.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise ConfigurationError(
-            f"{url!r} is not an http or https URL",
-            hint=f"Pass one like http://127.0.0.1:4437{DEFAULT_PREFIX}",
-        )
+    parts = split_http_url(url, hint=f"Pass one like http://127.0.0.1:4437{DEFAULT_PREFIX}")
     path = parts.path.rstrip("/") or DEFAULT_PREFIX
     return urlunsplit(parts._replace(path=path, fragment=""))
 
@@ -230,7 +229,7 @@ def stream_url(base: str, key: str) -> str:
 
 
 def _require_text(key: object) -> None:
-    if not isinstance(key, str) or any(character < " " or character == "\x7f" for character in key):
+    if not isinstance(key, str) or _UNUSABLE.search(key):
         raise ConfigurationError(
             f"{key!r} cannot be the key of a stream", hint='Use text without control characters, like "todos"'
         )

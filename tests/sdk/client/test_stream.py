@@ -121,6 +121,16 @@ def test_a_url_must_be_absolute(bad: str) -> None:
         DurableStream(bad)
 
 
+@pytest.mark.parametrize(
+    "place", ["host:99999", "host:-1", "host:0", "host:http", "[::1", "[zz]", "host/\ud800"]
+)
+def test_a_url_must_name_a_place_and_does_not_give_its_user_away(place: str) -> None:
+    with pytest.raises(ConfigurationError, match="is not an http or https URL") as caught:
+        DurableStream(f"http://ann:s3cret@{place}/x?key=s3cret")
+
+    assert "s3cret" not in str(caught.value)
+
+
 # ---- writing and reading ----
 
 

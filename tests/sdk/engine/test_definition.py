@@ -33,7 +33,9 @@ def test_every_segment_of_a_key_is_percent_encoded(key: str, path: str) -> None:
     assert stream_url(BASE, key) == f"{BASE}/{path}"
 
 
-@pytest.mark.parametrize("key", ["", "/", "/a", "a/", "a//b", ".", "a/..", "../a", "a\n", "\x7f", 0])
+@pytest.mark.parametrize(
+    "key", ["", "/", "/a", "a/", "a//b", ".", "a/..", "../a", "a\n", "\x7f", "\ud800", 0]
+)
 def test_a_key_that_a_url_could_not_carry_is_refused(key: str) -> None:
     with pytest.raises(ConfigurationError, match="cannot be the key of a stream"):
         stream_url(BASE, key)
@@ -56,7 +58,9 @@ def test_a_bare_origin_means_the_default_path(url: str, base: str) -> None:
     assert base_url(url) == base
 
 
-@pytest.mark.parametrize("url", ["", "host:4437", "ftp://host", "/v1/stream"])
+@pytest.mark.parametrize(
+    "url", ["", "host:4437", "ftp://host", "/v1/stream", "http://host:99999", "http://[::1"]
+)
 def test_what_is_no_http_url_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match="is not an http or https URL"):
         base_url(url)
