@@ -132,7 +132,8 @@ class Handle(Reading[S]):
 
         What others did meanwhile stays: of a shared value, numbers are added back, and other changes restore
         the part that they changed; for a reducer, `@reducer(inverse=...)` says what undoes an action. Actions
-        of this client that were refused are not undone. At most 100 steps are remembered, by this process.
+        of this client that were refused are not undone; if something that should undo one is refused, that is
+        what the next call dispatches. At most 100 steps are remembered, by this process.
 
         Returns:
             The last action that was dispatched for it; None if there is nothing to undo.
@@ -163,7 +164,8 @@ class Handle(Reading[S]):
     def undo_group(self) -> AbstractContextManager[None]:
         """What is dispatched inside `with handle.undo_group():` is undone in one step.
 
-        It holds for the task that enters it, and for those started from it, not for others beside them.
+        It holds for the task that enters it, and for those started from it, not for others beside them; and
+        for the user that is acted for where it is entered.
 
         Examples:
             >>> score = party.server_state(0, "score")

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Generic, Protocol, TypeVar, cast
+from operator import itemgetter
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from durafold.engine.definition import Definition
 from durafold.engine.dispatch import Dispatch
@@ -26,6 +27,9 @@ S = TypeVar("S")
 
 MAX_GROUPS: Final = 100
 """How many steps can be undone; older ones are forgotten."""
+
+MAX_UNDOING: Final = 1000
+"""Of how many messages it is remembered what they undo; the refusal of an older one changes nothing here."""
 
 MAX_USERS: Final = 1000
 """Of how many users of one process steps are remembered; who was longest idle is forgotten."""
@@ -45,14 +49,26 @@ class Dispatching(Protocol[S]):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+_Message: TypeAlias = tuple[DispatchKind, Any]
+
+
+@dataclass(eq=False, slots=True)
 class _Step(Generic[S]):
-    """An own action: what it was, and the view that it found."""
+    """An own action.
+
+    Attributes:
+        kind: of its message.
+        payload: of its message, unless it is a functional update.
+        function: of a functional update.
+        before: the view that it found.
+        left: what is still to be dispatched to undo it, by place in the order; None before it is tried.
+    """
 
     kind: DispatchKind
     payload: Any
     function: Callable[[S], S] | None
     before: S
+    left: dict[int, _Message] | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -62,16 +78,33 @@ class _Group(Generic[S]):
     Attributes:
         block: the `undo_group()` they are of.
         steps: the actions.
-        undone_by: by the ticket of what undid it, the one of the action that was undone.
     """
 
     block: object | None = None
     steps: dict[int, _Step[S]] = field(default_factory=dict)
-    undone_by: dict[int, int] = field(default_factory=dict)
 
     def put_first(self, ticket: int, step: _Step[S]) -> None:
         """Put an action before the others."""
         self.steps = {ticket: step, **self.steps}
+
+
+@dataclass(frozen=True, slots=True)
+class _Undoing(Generic[S]):
+    """What one message has to do with an undo.
+
+    Attributes:
+        undone: where the undone actions are.
+        ticket: of the action that it undoes.
+        step: that action.
+        index: its place among the messages that undo it.
+        message: the message.
+    """
+
+    undone: _Group[S]
+    ticket: int
+    step: _Step[S]
+    index: int
+    message: _Message
 
 
 class UndoStack(Generic[S]):
@@ -87,10 +120,9 @@ class UndoStack(Generic[S]):
         self._block = block
         self._done: list[_Group[S]] = []
         self._undone: list[_Group[S]] = []
-        # While something is done again, where that is recorded; while something is undone, where that goes,
-        # and its ticket.
-        self._redone: _Group[S] | None = None
-        self._undoing: tuple[_Group[S], int] | None = None
+        self._redone: _Group[S] | None = None  # while something is done again, where that is recorded
+        self._undoing: _Undoing[S] | None = None  # while something is undone, by what
+        self._undone_by: dict[int, _Undoing[S]] = {}
 
     @property
     def can_undo(self) -> bool:
@@ -107,8 +139,9 @@ class UndoStack(Generic[S]):
     ) -> None:
         """An own action was dispatched."""
         if self._undoing is not None:
-            undone, original = self._undoing
-            undone.undone_by[ticket] = original
+            self._undone_by[ticket] = self._undoing
+            if len(self._undone_by) > MAX_UNDOING:
+                del self._undone_by[next(iter(self._undone_by))]
             return
         if self._redone is None:
             self._undone.clear()
@@ -119,12 +152,21 @@ class UndoStack(Generic[S]):
         """An own action has failed: nothing of it is to be undone, and what it should undo is not undone."""
         for group in self._done:
             group.steps.pop(ticket, None)
-        for group in self._undone:
-            original = group.undone_by.pop(ticket, None)
-            if original in group.steps:
-                again = self._group_of(group) or self._push(_Group(group))
-                again.put_first(original, group.steps.pop(original))
+        undoing = self._undone_by.pop(ticket, None)
+        if undoing is not None:
+            self._take_back(undoing)
         self._drop_empty_groups()
+
+    def _take_back(self, undoing: _Undoing[S]) -> None:
+        """A message that should undo an action was refused: the action can be undone by what was refused."""
+        step = undoing.step
+        step.left = step.left or {}
+        step.left[undoing.index] = undoing.message
+        for group in self._undone:
+            group.steps.pop(undoing.ticket, None)
+        if not any(undoing.ticket in group.steps for group in self._done):
+            again = self._group_of(undoing.undone) or self._push(_Group(undoing.undone))
+            again.put_first(undoing.ticket, step)
 
     def undo(self) -> Dispatch[S] | None:
         """Undo the last step; returns its last action, None if there is nothing to undo."""
@@ -132,18 +174,27 @@ class UndoStack(Generic[S]):
         if not self._done:
             return None
         group, undone = self._done[-1], _Group[S]()
-        inverses = [(ticket, self._inverse(step)) for ticket, step in reversed(group.steps.items())]
+        for step in group.steps.values():
+            step.left = dict(enumerate(self._inverse(step))) if step.left is None else step.left
         last: Dispatch[S] | None = None
         try:
-            for ticket, messages in inverses:
-                self._undoing = (undone, ticket)
-                for kind, payload in messages:
-                    last = self._engine.dispatch_again(kind, payload)
+            for ticket, step in reversed(tuple(group.steps.items())):
+                last = self._dispatch_left(undone, ticket, step) or last
                 undone.put_first(ticket, group.steps.pop(ticket))
         finally:  # if middleware rejects one of several, those before it are undone
             self._undoing = None
             self._undone.append(undone)
             self._drop_empty_groups()
+        return last
+
+    def _dispatch_left(self, undone: _Group[S], ticket: int, step: _Step[S]) -> Dispatch[S] | None:
+        """Dispatch what is left to undo an action; returns the last of it."""
+        last: Dispatch[S] | None = None
+        left = step.left or {}
+        for index, message in sorted(left.items(), key=itemgetter(0)):
+            self._undoing = _Undoing(undone, ticket, step, index, message)
+            last = self._engine.dispatch_again(*message)
+            del left[index]
         return last
 
     def redo(self) -> Dispatch[S] | None:
@@ -184,7 +235,7 @@ class UndoStack(Generic[S]):
             return self._engine.dispatch("set", step.function)
         return self._engine.dispatch_again(step.kind, step.payload)
 
-    def _inverse(self, step: _Step[S]) -> list[tuple[DispatchKind, Any]]:
+    def _inverse(self, step: _Step[S]) -> list[_Message]:
         definition = self._engine.definition
         if step.kind != ACTION:
             kind, payload = inverse_of(step.kind, step.payload, definition.states.dump(step.before))
@@ -252,11 +303,11 @@ class UndoStacks(Generic[S]):
 
     def of(self, user: str) -> AbstractContextManager[None]:
         """`current` is the user's in the block, and in tasks that are started from it."""
-        return self._as(replace(self._acting, user=user))
+        return self._as(lambda acting: replace(acting, user=user))
 
     def group(self) -> AbstractContextManager[None]:
         """What is dispatched in the block is undone in one step; of nested blocks, the outer one counts."""
-        return self._as(replace(self._acting, block=self._block() or object()))
+        return self._as(lambda acting: replace(acting, block=acting.block or object()))
 
     def forget(self, ticket: int) -> None:
         """An own action has failed, whoever dispatched it."""
@@ -271,8 +322,9 @@ class UndoStacks(Generic[S]):
         return self._acting.block
 
     @contextmanager
-    def _as(self, acting: _Acting) -> Iterator[None]:
-        token = _contexts.set({**_contexts.get({}), self: acting})
+    def _as(self, inside: Callable[[_Acting], _Acting]) -> Iterator[None]:
+        # Read where the block is entered, which may be elsewhere than where it was asked for.
+        token = _contexts.set({**_contexts.get({}), self: inside(self._acting)})
         try:
             yield
         finally:

@@ -40,6 +40,12 @@ def add(text: str) -> dict[str, str]:
     return {"type": "add", "text": text}
 
 
+async def done(last: Dispatch[list[str]] | None) -> list[str]:
+    """The state after an undo or a redo."""
+    assert last is not None
+    return await last
+
+
 async def test_undo_dispatches_what_the_reducer_says_and_redo_the_action_again(
     server: ServerProcess, key: str
 ) -> None:
@@ -157,6 +163,84 @@ async def test_what_could_not_be_undone_is_not_done_again(server: ServerProcess,
         await eventually(lambda: not total.can_redo)
 
         assert (total.redo(), total.value, total.can_undo) == (None, 13, True)
+
+
+def wary(state: list[str], action: str) -> list[str]:
+    if action == "undo b" and "ready" not in state:
+        raise Reject("not ready")
+    return [*state, action]
+
+
+wary_reducer = reducer(inverse=lambda before, action: ["undo a", "undo b", "undo c"])(wary)
+
+
+async def test_only_what_was_refused_of_an_undo_is_dispatched_again(server: ServerProcess, key: str) -> None:
+    async with Provider(server.url) as party, Provider(server.url) as other:
+        texts = party.server_reducer(wary_reducer, [], key)
+        await texts.dispatch("do")
+        await done(texts.undo())
+        await eventually(lambda: texts.can_undo)
+        await other.server_reducer(wary_reducer, [], key).dispatch("ready")
+        await eventually(lambda: "ready" in texts.value)
+
+        assert await done(texts.undo()) == ["do", "undo a", "undo c", "ready", "undo b"]
+        assert (texts.can_undo, texts.can_redo) == (False, True)
+        assert (await done(texts.redo()))[-1] == "do"
+
+
+async def test_a_refused_undo_can_be_tried_again_after_other_actions(server: ServerProcess, key: str) -> None:
+    async with Provider(server.url) as party:
+        texts = party.server_reducer(wary_reducer, [], key)
+        await texts.dispatch("do")
+        texts.undo()
+        await texts.dispatch("ready")
+        await eventually(lambda: texts.pending == 0)
+
+        assert (await done(texts.undo()))[-1] == "undo b"
+
+
+async def test_an_undo_of_one_action_that_middleware_stops_goes_on_where_it_stopped(
+    server: ServerProcess, key: str
+) -> None:
+    async with Provider(server.url, middleware=[refusing(4)]) as party:
+        texts = party.server_reducer(wary_reducer, [], key)
+        texts.dispatch("ready")
+        texts.dispatch("do")
+        with pytest.raises(ActionRejected):
+            texts.undo()
+
+        assert await done(texts.undo()) == ["ready", "do", "undo a", "undo b", "undo c"]
+
+
+async def test_blocks_hold_for_whom_they_are_entered_by_and_not_for_whom_they_were_made_by(
+    server: ServerProcess, key: str
+) -> None:
+    async with Provider(server.url) as party:
+        items = shopping(party, key)
+        with items.acting_for("ann"):
+            group = items.undo_group()
+        with items.acting_for("bob"), group:
+            items.dispatch(add("a"))
+            items.dispatch(add("b"))
+
+        with items.acting_for("bob"):
+            items.undo()
+
+        assert (items.value, items.can_undo) == ([], False)
+
+
+async def test_a_user_made_known_inside_a_group_does_not_carry_the_group_out(
+    server: ServerProcess, key: str
+) -> None:
+    async with Provider(server.url) as party:
+        items = shopping(party, key)
+        with items.undo_group():
+            as_ann = items.acting_for("ann")
+        with as_ann:
+            items.dispatch(add("a"))
+            items.undo()
+
+        assert items.value == []
 
 
 async def test_a_reducer_that_does_not_say_how_is_told_so(server: ServerProcess, key: str) -> None:
