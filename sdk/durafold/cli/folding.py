@@ -1,20 +1,20 @@
-"""Folding a stream step by step, and up to a place in the middle of it."""
+"""Folding a stream step by step."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from durafold.state.reducer import Message
 from durafold.state.replica import Batch, Confirmed, Mark, fold_batch
-from durafold.wire.envelope import from_message
+from durafold.wire.envelope import Envelopes
 
 if TYPE_CHECKING:
-    from durafold.client import DurableStream, Offset, Page
+    from durafold.client import Page
     from durafold.engine.definition import Definition
 
-__all__ = ["Step", "batch_of", "batches_until", "steps_of"]
+__all__ = ["Step", "batch_of", "steps_of"]
 
 S = TypeVar("S")
 
@@ -68,56 +68,6 @@ def _step(
     return Step(message, offset, verdict, reason, confirmed.state, folded.confirmed)
 
 
-def batch_of(page: Page, messages: Sequence[Any] | None = None, next_offset: str | None = None) -> Batch:
-    """A page as a batch to fold.
-
-    Args:
-        page: the page.
-        messages: its first messages, if not all of them are to be folded.
-        next_offset: where those end.
-    """
-    found = page.json() if messages is None else messages
-    return Batch([from_message(message) for message in found], page.offset, next_offset or page.next_offset)
-
-
-async def batches_until(
-    stream: DurableStream, until: Offset | None, warn: Callable[[str], None]
-) -> AsyncGenerator[Batch]:
-    """The messages of a JSON stream up to an offset, which may lie within a page, or up to the tail.
-
-    Only a server can tell where in a page an offset lies. So what comes behind it is counted: from the offset
-    and from the page on, until both have arrived at the same place.
-
-    Args:
-        stream: the stream.
-        until: the offset; None for the tail.
-        warn: is told if the server no longer keeps the beginning.
-
-    Raises:
-        DurafoldError: what reading raises.
-    """
-    async for page in stream.pages():
-        if page.lacks_beginning:
-            warn("The beginning of the stream is no longer kept: this is folded from what is left of it")
-        if until is None or page.next_offset <= until:  # PROTOCOL §8: offsets sort as strings
-            yield batch_of(page)
-            if page.next_offset == until:
-                return
-            continue
-        messages = page.json()
-        yield batch_of(page, messages[: len(messages) - await _count_behind(stream, page, until)], until)
-        return
-
-
-async def _count_behind(stream: DurableStream, page: Page, until: Offset) -> int:
-    """How many messages of a page lie behind an offset within it."""
-    ahead_count, ahead_offset = 0, page.next_offset  # messages behind the page, and how far they reach
-    behind_count, behind_offset = 0, until
-    while ahead_offset != behind_offset:
-        if behind_offset < ahead_offset:
-            found = await stream.read(behind_offset)
-            behind_count, behind_offset = behind_count + len(found.json()), found.next_offset
-        else:
-            found = await stream.read(ahead_offset)
-            ahead_count, ahead_offset = ahead_count + len(found.json()), found.next_offset
-    return behind_count - ahead_count
+def batch_of(page: Page) -> Batch:
+    """A page as a batch to fold."""
+    return Batch(Envelopes(page.json()), page.offset, page.next_offset)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -17,7 +18,7 @@ from durafold.wire.offsets import Offset, is_valid_token
 
 if TYPE_CHECKING:
     from durafold.cli.folding import Step
-    from durafold.client import DurableStream
+    from durafold.client import DurableStream, Page
     from durafold.engine.definition import Definition
     from durafold.state.replica import Confirmed
 
@@ -62,8 +63,8 @@ async def state(
     Standard output gets the state as JSON. What could not be folded is counted on standard error, and listed
     with --json.
     """
-    from durafold.cli.folding import batches_until
     from durafold.cli.reducers import definition_of
+    from durafold.engine.past import batches_until
     from durafold.state.replica import Confirmed, fold_batch
 
     if follow and to is not None:
@@ -72,7 +73,7 @@ async def state(
     handle = session.stream(stream)
     await _check_is_json(handle)
     confirmed: Confirmed[Any] = Confirmed(definition.initial)
-    async for batch in batches_until(handle, _offset(to), session.output.warn):
+    async for batch in batches_until(handle, _offset(to), partial(_look_at, session)):
         confirmed = fold_batch(definition.step, confirmed, batch).confirmed
     _print_state(session, stream, definition, confirmed)
     if reducer == "set-state" and initial is None and confirmed.state is None and confirmed.position:
@@ -97,15 +98,16 @@ async def replay(
 
     The last line is the state that it ended with.
     """
-    from durafold.cli.folding import batches_until, steps_of
+    from durafold.cli.folding import steps_of
     from durafold.cli.reducers import definition_of
+    from durafold.engine.past import batches_until
     from durafold.state.replica import Confirmed
 
     definition = definition_of(stream, reducer, initial)
     handle = session.stream(stream)
     await _check_is_json(handle)
     confirmed: Confirmed[Any] = Confirmed(definition.initial)
-    async for batch in batches_until(handle, _offset(to), session.output.warn):
+    async for batch in batches_until(handle, _offset(to), partial(_look_at, session)):
         for step in steps_of(definition, confirmed, batch):
             _print_step(session, definition, step, diff=diff)
             confirmed = step.after
@@ -136,6 +138,13 @@ async def _check_is_json(stream: DurableStream) -> None:
     if not names.is_json(kind):
         raise ConfigurationError(
             f"Only JSON streams can be folded, and this is one of {kind}", stream=stream.url
+        )
+
+
+def _look_at(session: Session, page: Page) -> None:
+    if page.lacks_beginning:
+        session.output.warn(
+            "The beginning of the stream is no longer kept: this is folded from what is left of it"
         )
 
 

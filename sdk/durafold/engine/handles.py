@@ -221,7 +221,9 @@ class Handle(Reading[S]):
         Raises:
             StreamGone: the server no longer keeps the beginning.
             BadRequest: it is no offset of the stream.
-            DurafoldError: it does not answer, or refuses.
+            StateError: the stream holds the same message many times over, without ids, and others append
+                without a pause.
+            DurafoldError: the server does not answer, or refuses.
 
         Examples:
             >>> stock = party.server_state(1, "stock")
