@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, TypeVar, overload
 
 from durafold.state.outcomes import Verdict
 from durafold.state.reducer import Message, Step
-from durafold.state.replica import Batch, Confirmed, fold_batch
+from durafold.state.replica import Batch, Confirmed, FoldedBatch, fold_batch
 
 __all__ = ["Entry", "History"]
 
@@ -62,7 +62,7 @@ class History(Sequence[Entry[S]]):
         self.offset = offset
         self._keyframes = [Confirmed(initial)]
         for first in range(0, len(messages), KEYFRAME_EVERY):
-            self._keyframes.append(self._folded(self._keyframes[-1], first, first + KEYFRAME_EVERY))
+            self._keyframes.append(self._folded(self._keyframes[-1], first, first + KEYFRAME_EVERY).confirmed)
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -70,9 +70,9 @@ class History(Sequence[Entry[S]]):
     def __iter__(self) -> Iterator[Entry[S]]:
         confirmed = self._keyframes[0]
         for position in range(len(self)):
-            after = self._folded(confirmed, position, position + 1)
-            yield self._entry(position, confirmed, after)
-            confirmed = after
+            folded = self._folded(confirmed, position, position + 1)
+            yield self._entry(position, confirmed, folded)
+            confirmed = folded.confirmed
 
     @overload
     def __getitem__(self, index: int) -> Entry[S]: ...
@@ -97,26 +97,24 @@ class History(Sequence[Entry[S]]):
 
     def _at(self, position: int) -> Confirmed[S]:
         keyframe = position // KEYFRAME_EVERY
-        return self._folded(self._keyframes[keyframe], keyframe * KEYFRAME_EVERY, position)
+        return self._folded(self._keyframes[keyframe], keyframe * KEYFRAME_EVERY, position).confirmed
 
-    def _folded(self, confirmed: Confirmed[S], first: int, last: int) -> Confirmed[S]:
+    def _folded(self, confirmed: Confirmed[S], first: int, last: int) -> FoldedBatch[S]:
         messages = self._messages[first:last]
-        return fold_batch(
-            self._step, confirmed, Batch(messages, confirmed.offset, confirmed.offset)
-        ).confirmed
+        return fold_batch(self._step, confirmed, Batch(messages, confirmed.offset, confirmed.offset))
 
-    def _entry(self, position: int, before: Confirmed[S], after: Confirmed[S]) -> Entry[S]:
+    def _entry(self, position: int, before: Confirmed[S], folded: FoldedBatch[S]) -> Entry[S]:
         message = self._messages[position]
         identity = f"{message.id.client_id}:{message.id.n}" if message.id is not None else None
-        verdict = _verdict(message, before, after)
-        return Entry(position, message.payload, identity, message.ts_ms, before.state, after.state, verdict)
+        verdict, after = _verdict(message, before, folded), folded.confirmed.state
+        return Entry(position, message.payload, identity, message.ts_ms, before.state, after, verdict)
 
 
-def _verdict(message: Message, before: Confirmed[Any], after: Confirmed[Any]) -> str:
-    if after.revision > before.revision:
+def _verdict(message: Message, before: Confirmed[Any], folded: FoldedBatch[Any]) -> str:
+    if folded.confirmed.revision > before.revision:
         return "applied"
-    if after.fault_count > before.fault_count:
-        return "unknown" if after.partial and not before.partial else "poison"
+    if folded.failures:
+        return folded.failures[0][0].verdict
     if message.id is not None and message.id.n <= before.seen.get(message.id.client_id, -1):
         return "copy"
     if message.if_revision is not None and message.if_revision != before.revision:

@@ -33,6 +33,13 @@ def test_each_message_has_the_states_before_and_after_it() -> None:
     assert history[-1].after == ("a", "b")
 
 
+def test_every_message_of_an_unknown_type_is_told_as_one() -> None:
+    history = history_of("new", "a", "boom", "new", "boom")
+
+    assert [entry.verdict for entry in history] == ["unknown", "applied", "poison", "unknown", "poison"]
+    assert (history[3].verdict, history[4].verdict) == ("unknown", "poison")
+
+
 def test_a_second_copy_and_a_lost_compare_and_set_are_told_apart() -> None:
     messages = [line("set", 1, "me:1"), line("set", 1, "me:1"), line("set", 5, "you:1", if_revision=0)]
 
