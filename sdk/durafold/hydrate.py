@@ -23,7 +23,7 @@ from durafold.client.settings import DEFAULT_SETTINGS
 from durafold.engine import Declaration, Definition, base_url, define, snapshots_of, stream_url
 from durafold.engine.endings import trimmed
 from durafold.errors import BadRequest, ConfigurationError, StreamGone, StreamNotFound
-from durafold.named import UNSAID, UnknownReducer, named_reducer
+from durafold.named import UnknownReducer, named_reducer
 from durafold.signing import digest, is_digest
 from durafold.snapshots import SnapshotPolicy, newest_or_none
 from durafold.state.json_values import NotJson
@@ -91,14 +91,9 @@ class StreamSpec(Generic[S]):
         """
         try:
             named = named_reducer(name)
+            return StreamSpec(path, named.reducer, named.first_state(), named.actions, named.state_type)
         except UnknownReducer as exc:
             raise ConfigurationError(str(exc), hint=exc.hint) from exc
-        if named.initial is UNSAID:
-            raise ConfigurationError(
-                f"{name} says nothing about the state before the first action",
-                hint="Name an atom, or make a StreamSpec with initial=",
-            )
-        return StreamSpec(path, named.reducer, named.initial, named.actions, named.state_type)
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ class NamedReducer:
         name: `module:name`.
         reducer: the reducer, or `set_state_reducer` for a shared value.
         initial: state before the first message: the declaration's, else what the type of the state makes of
-            no arguments, else `UNSAID`.
+            no arguments, else `UNSAID`. Who cannot do without it takes it from `first_state`.
         actions: type of the actions, if it is not the annotation of the reducer's second parameter.
         state_type: type of the state; None if nothing says it.
     """
@@ -71,6 +71,19 @@ class NamedReducer:
     initial: Any
     actions: Any = None
     state_type: Any = None
+
+    def first_state(self) -> Any:
+        """The state before the first message.
+
+        Raises:
+            UnknownReducer: the name does not tell it.
+        """
+        if self.initial is UNSAID:
+            raise UnknownReducer(
+                f"{self.name} tells no state before the first message",
+                "Name an atom, or give the reducer's first parameter a type that can be made of no arguments",
+            )
+        return self.initial
 
 
 @runtime_checkable
@@ -171,7 +184,7 @@ def _state_type(reducer: Callable[..., Any]) -> Any:
 
 def _empty(state_type: Any) -> Any:
     if state_type is None:
-        return None
+        return UNSAID
     try:
         return getattr(state_type, "__origin__", state_type)()
     except Exception:  # noqa: BLE001 - whatever a constructor does, it says nothing of the first state

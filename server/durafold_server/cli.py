@@ -87,7 +87,8 @@ def serve(settings: ServeSettings) -> int:
     try:
         run(_serve_until_told(settings))
     except (InvalidSetting, ServerError, StoreFailure, SigningUnavailable, UnknownReducer) as exc:
-        print(f"durafold: {exc}", file=sys.stderr)  # noqa: T201
+        hint = f". {exc.hint}" if isinstance(exc, UnknownReducer) and exc.hint else ""
+        print(f"durafold: {exc}{hint}", file=sys.stderr)  # noqa: T201
         return 1
     return 0
 

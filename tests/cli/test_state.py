@@ -204,6 +204,10 @@ def test_the_initial_state_comes_from_the_type_or_the_atom(
         (["--reducer", "support.cli_reducers:nothing"], "has no 'nothing'"),
         (["--reducer", "set_state"], "module:name"),
         (["--reducer", "support.cli_reducers:__all__"], "neither a function"),
+        (
+            ["--reducer", "support.cli_reducers:impossible"],
+            "impossible tells no state before the first message",
+        ),
         (["--reducer", "support.cli_reducers:impossible"], "--initial JSON"),
         (["--reducer", BASKET, "--initial", '{"items": 5}'], "--initial does not match"),
         (["--initial", "{"], "--initial is not JSON"),

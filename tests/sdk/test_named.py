@@ -20,9 +20,17 @@ def test_a_function_is_named_with_the_type_of_its_state_and_that_types_empty_val
     assert (named.state_type, named.initial) == (cli_reducers.Basket, cli_reducers.Basket())
 
 
-def test_a_state_of_unknown_type_begins_as_null_and_one_that_needs_arguments_is_unsaid() -> None:
-    assert named_reducer(f"{HERE}:letters").initial is None
-    assert named_reducer(f"{HERE}:impossible").initial is UNSAID
+@pytest.mark.parametrize("name", ["letters", "impossible"])
+def test_a_state_of_unknown_type_or_one_that_needs_arguments_is_unsaid(name: str) -> None:
+    named = named_reducer(f"{HERE}:{name}")
+
+    assert named.initial is UNSAID
+    with pytest.raises(UnknownReducer, match=f"{name} tells no state before the first message"):
+        named.first_state()
+
+
+def test_a_declared_state_of_nothing_is_one() -> None:
+    assert named_reducer(f"{HERE}:optional").first_state() is None
 
 
 def test_an_atom_says_its_state_before_the_first_message() -> None:
@@ -69,7 +77,12 @@ def test_a_stream_to_load_may_name_its_reducer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("impossible", "says nothing about the state"), ("nothing", "has no 'nothing'")]
+    ("name", "said"),
+    [
+        ("impossible", "impossible tells no state before the first message"),
+        ("letters", "letters tells no state before the first message"),
+        ("nothing", "has no 'nothing'"),
+    ],
 )
 def test_a_stream_to_load_needs_a_name_that_says_everything(name: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):

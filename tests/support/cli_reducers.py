@@ -8,7 +8,17 @@ from pydantic import BaseModel, Field
 
 from durafold import Reject, atom, reducer_atom
 
-__all__ = ["Basket", "basket", "cupboard", "impossible", "letters", "prices", "sums", "total"]
+__all__ = [
+    "Basket",
+    "basket",
+    "cupboard",
+    "impossible",
+    "letters",
+    "optional",
+    "prices",
+    "sums",
+    "total",
+]
 
 
 class Basket(BaseModel):
@@ -48,6 +58,7 @@ def total(state: int, action: int) -> int:
 prices = atom("prices", {"eggs": 3})
 cupboard = atom("cupboard", Basket())
 sums = reducer_atom("sums", total, 100)
+optional = atom("optional", None)
 
 
 def letters(state: Any, action: Any) -> Any:

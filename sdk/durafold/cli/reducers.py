@@ -47,12 +47,12 @@ def definition_of(stream: str, reducer: str, initial: str | None) -> Definition[
 
 
 def _first_state(named: NamedReducer) -> Any:
-    if named.initial is UNSAID:
-        raise ConfigurationError(
-            f"{named.state_type} says nothing about the state before the first action",
-            hint="Give it with --initial JSON",
-        )
-    return named.initial
+    if named.state_type is None and named.initial is UNSAID:
+        return None
+    try:
+        return named.first_state()
+    except UnknownReducer as exc:
+        raise ConfigurationError(str(exc), hint=f"Give it with --initial JSON. {exc.hint}") from exc
 
 
 def _parsed(initial: str, named: NamedReducer) -> Any:

@@ -105,10 +105,5 @@ def register_for_streams(named: NamedReducer) -> Registered:
     Raises:
         UnknownReducer: its types cannot be used, or nobody says what state to begin with.
     """
-    is_untyped = named.initial is None and named.state_type is None
-    if named.initial is UNSAID or (is_untyped and named.reducer is not set_state_reducer):
-        raise UnknownReducer(
-            f"nobody says what state {named.name} begins with: bind an atom, which does, or annotate the "
-            "reducer's first parameter with a type that can be made without arguments"
-        )
+    named.first_state()
     return register(named)

@@ -273,3 +273,15 @@ def test_the_command_line_explains_itself() -> None:
 
     assert ended.returncode == 0
     assert re.search(r"--long-poll-timeout-s .*seconds a long-poll waits", re.sub(r"\s+", " ", ended.stdout))
+
+
+def test_it_says_what_to_do_about_a_reducer_that_it_cannot_use() -> None:
+    ended = run("--memory", "--port", "0", "--bind", "stock/*=operator:nothing_like_it")
+    untold = run("--memory", "--port", "0", "--bind", "stock/*=operator:add")
+
+    assert (ended.returncode, untold.returncode) == (1, 1)
+    assert ended.stderr == "durafold: operator has no 'nothing_like_it'\n"
+    assert untold.stderr == (
+        "durafold: operator:add tells no state before the first message. Name an atom, or give the reducer's "
+        "first parameter a type that can be made of no arguments\n"
+    )
