@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from socket import socket
+from socket import create_server, socket
 
 import uvicorn
 from pydantic import ValidationError
@@ -75,6 +75,16 @@ app = Starlette(
 )
 
 
+def listen() -> socket:
+    try:
+        return create_server(("127.0.0.1", PORT))
+    except OSError as error:
+        raise SystemExit(
+            f"Cannot listen on port {PORT} ({os.strerror(error.errno or 0)}). End the program that uses it, "
+            f"or choose another port: PORT={PORT + 1} python app.py"
+        ) from error
+
+
 class WebServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         streams.stop()  # ends live readers, for which uvicorn would wait
@@ -82,6 +92,7 @@ class WebServer(uvicorn.Server):
 
 
 if __name__ == "__main__":
+    listener = listen()
     print(f"Guestbook: http://127.0.0.1:{PORT}/", flush=True)
     with suppress(KeyboardInterrupt):
-        WebServer(uvicorn.Config(app, port=PORT, log_level="warning", timeout_graceful_shutdown=2)).run()
+        WebServer(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)).run([listener])

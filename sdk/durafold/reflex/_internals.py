@@ -1,9 +1,9 @@
 """What the adapter needs of Reflex beyond its documented API. Nothing else in the SDK may reach that far.
 
-Four things: which tabs have a live socket, which tab a state instance belongs to, what is in the address of
-its page, and an empty state modification, which makes Reflex recompute the uncached vars of a tab and send
-those that changed. They were read off Reflex 0.10, whose internals moved with every minor release so far;
-hence the check at import.
+Five things: whether an app is about to run, which tabs have a live socket, which tab a state instance belongs
+to, what is in the address of its page, and an empty state modification, which makes Reflex recompute the
+uncached vars of a tab and send those that changed. They were read off Reflex 0.10, whose internals moved with
+every minor release so far; hence the check at import.
 
 A tab and its page are read for every var of every refresh. So they are not read through `state.router`, which
 puts together all that is known of a request: that was two thirds of what evaluating our vars took.
@@ -11,6 +11,7 @@ puts together all that is known of a request: that was two thirds of what evalua
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 
@@ -20,7 +21,7 @@ from reflex import App, BaseStateToken, State
 
 from durafold.errors import ConfigurationError
 
-__all__ = ["connected_tabs", "refresh", "require_supported_reflex", "route_parameters_of", "tab_of"]
+__all__ = ["connected_tabs", "is_run", "refresh", "require_supported_reflex", "route_parameters_of", "tab_of"]
 
 SUPPORTED_SERIES = "0.10."
 
@@ -40,6 +41,14 @@ def require_supported_reflex(installed: str | None = None) -> None:
             f"durafold.reflex works with Reflex {SUPPORTED_SERIES}x, but {installed} is installed",
             hint="Run: pip install 'durafold[reflex]'",
         )
+
+
+def is_run() -> bool:
+    """Whether this process belongs to `reflex run`, and not to another command that imports the app.
+
+    The processes that compile and that work have the arguments of the command, however they were started.
+    """
+    return "run" in sys.argv[1:]
 
 
 def connected_tabs(app: App) -> frozenset[str]:
