@@ -19,7 +19,8 @@ DurafoldError
 │   ├── Unprocessable           422, the stream's reducer refuses the action
 │   ├── TooManyRequests         429
 │   ├── ServerUnavailable       5xx
-│   └── FencedError             403, a newer epoch owns this producer id
+│   ├── FencedError             403, a newer epoch owns this producer id
+│   └── ProducerTaken           403, the producer id belongs to another identity
 ├── ProducerError               an idempotent producer, apart from what the server says
 │   ├── BufferFull              too much waits to be sent already
 │   └── ProducerClosed          it was closed
@@ -51,6 +52,7 @@ __all__ = [
     "PayloadTooLarge",
     "ProducerClosed",
     "ProducerError",
+    "ProducerTaken",
     "ProviderClosed",
     "SequenceConflict",
     "ServerRefused",
@@ -344,6 +346,16 @@ class FencedError(ServerRefused):
     ) -> None:
         super().__init__(message, status=status, stream=stream, hint=hint)
         self.current_epoch = current_epoch
+
+
+class ProducerTaken(ServerRefused):
+    """403: the producer id belongs to another identity (durafold extension).
+
+    On a stream that is bound to a reducer, a server that controls access lets only the identity that used a
+    producer id first use it again.
+    """
+
+    code = "producer_taken"
 
 
 class ProducerError(DurafoldError):

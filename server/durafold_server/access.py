@@ -49,6 +49,7 @@ _TOKEN: Final = re.compile(
     r"(?:(?P<name>[A-Za-z0-9._-]+)@)?(?P<secret>[A-Za-z0-9\-._~+/]+=*?)=(?P<grants>[a-z].*)", re.ASCII
 )
 _SCOPES: Final = frozenset({"read", "write", "admin"})
+_MARK_BYTES: Final = 16
 
 
 class InvalidToken(ValueError):
@@ -72,7 +73,7 @@ class Identity:
     """Who sends a request. Subclass it to carry more; what `authenticate` returns, `authorize` gets.
 
     Attributes:
-        name: for the access log; never a secret.
+        name: who it is, for the access log and as the owner of producers; never a secret.
         grants: what it may do, if no `authorize` of your own decides.
     """
 
@@ -82,6 +83,11 @@ class Identity:
     def may(self, operation: Operation, path: str) -> bool:
         """Whether its grants allow an operation on a path."""
         return any(grant.allows(operation, path) for grant in self.grants)
+
+    @property
+    def mark(self) -> bytes:
+        """What its producers are marked with: short whatever the name is, and the same after a restart."""
+        return hashlib.sha256(self.name.encode(errors="surrogatepass")).digest()[:_MARK_BYTES]
 
 
 Authenticate: TypeAlias = Callable[[Mapping[str, str]], Identity | Awaitable[Identity | None] | None]

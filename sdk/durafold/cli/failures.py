@@ -14,6 +14,7 @@ from durafold.errors import (
     ConnectFailed,
     DurafoldError,
     FencedError,
+    ProducerTaken,
     ServerRefused,
     StreamClosed,
     StreamConflict,
@@ -87,6 +88,8 @@ def hint_of(error: DurafoldError) -> str | None:
             return (
                 "Another process writes under this producer id: use another --producer-id or a higher --epoch"
             )
+        case ProducerTaken():
+            return "Somebody else uses this producer id: use another --producer-id"
         case StreamClosed():
             return "`durafold fork STREAM NEW` makes an open copy"
         case StreamConflict():

@@ -132,9 +132,10 @@ class IdempotentProducer:
     - The message's fault (400, 401 even with newly evaluated headers, 403, 409 for the content type, 413,
       422): that message's delivery fails, and the others go on. If a batch of several was refused for its
       content (400, 413, 422), halves of it are sent until the guilty one is found.
-    - The stream's or producer's fault (404, 410, closed, `FencedError`, numbers that the server has
-      forgotten): every undelivered message fails with it, and appending raises it, until `restart`. So does a
-      refusal that leaves open whether an earlier attempt of the same message was accepted.
+    - The stream's or producer's fault (404, 410, closed, `FencedError`, `ProducerTaken`, numbers that the
+      server has forgotten): every undelivered message fails with it, and appending raises it, until
+      `restart`. So does a refusal that leaves open whether an earlier attempt of the same message was
+      accepted.
 
     Two processes must not use one `producer_id` at a time, and each start of a process must take a higher
     `epoch` than any before: a server takes other messages under used numbers for repetitions and drops them.

@@ -18,6 +18,7 @@ from durafold.errors import (
     FencedError,
     Forbidden,
     PayloadTooLarge,
+    ProducerTaken,
     SequenceConflict,
     ServerRefused,
     ServerUnavailable,
@@ -111,6 +112,9 @@ def _not_found(refusal: _Refusal) -> ServerRefused:
 def _forbidden(refusal: _Refusal) -> ServerRefused:
     epoch = refusal.reply.integer(names.PRODUCER_EPOCH)
     if epoch is None:
+        document = _document(refusal.reply)
+        if document.get("error") == ProducerTaken.code:
+            return _producer_taken(refusal, document)
         return Forbidden(
             refusal.message("These credentials do not allow this"),
             status=refusal.reply.status,
@@ -121,6 +125,15 @@ def _forbidden(refusal: _Refusal) -> ServerRefused:
         current_epoch=epoch,
         stream=refusal.stream,
         hint="Another process writes under the same id: take a fresh one, or a higher epoch",
+    )
+
+
+def _producer_taken(refusal: _Refusal, document: dict[str, Any]) -> ProducerTaken:
+    return ProducerTaken(
+        refusal.message("This producer id belongs to another identity"),
+        status=refusal.reply.status,
+        stream=refusal.stream,
+        hint=_text(document, "hint"),
     )
 
 

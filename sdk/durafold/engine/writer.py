@@ -17,6 +17,7 @@ from durafold.errors import (
     ConflictError,
     DurafoldError,
     FencedError,
+    ProducerTaken,
     StateError,
     StreamClosed,
 )
@@ -125,8 +126,10 @@ class Writer(Generic[S]):
                 failure = await self._session()
                 if isinstance(failure, StreamClosed):
                     return
-                # PROTOCOL §5.2.1: a newer epoch means that another process owns this producer id.
-                self._needs_new_id = self._needs_new_id or isinstance(failure, FencedError)
+                # PROTOCOL §5.2.1: a newer epoch means that another process owns this producer id. Or it is
+                # that of an earlier identity: somebody else has logged in since.
+                is_lost = isinstance(failure, FencedError | ProducerTaken)
+                self._needs_new_id = self._needs_new_id or is_lost
                 await self._read_to_the_tail()
 
     def resume(self, resumed: Resumed) -> None:
@@ -196,7 +199,8 @@ class Writer(Generic[S]):
 
     def _take_new_id(self) -> None:
         # Nothing that still travels under the old id can count any more: readers ignore it as a copy, or the
-        # server refuses it. So what has not come back may be sent under new ids.
+        # server refuses it (unless it was sent with the credentials of an earlier identity, and takes longer
+        # than we took to read to the tail). So what has not come back may be sent under new ids.
         self._needs_new_id = False
         self.client_id, self._epoch = self._new_client_id(), 0
         self._forget_ids(list(self.writes))

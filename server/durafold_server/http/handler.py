@@ -35,6 +35,7 @@ from durafold_server.protocol.errors import (
     StorageUnavailable,
 )
 from durafold_server.protocol.model import Payload, R
+from durafold_server.protocol.producers import NOBODY
 from durafold_server.protocol.responses import Reply
 from durafold_server.reducers.bindings import load_bindings
 from durafold_server.reducers.gate import ReducerGate
@@ -237,7 +238,12 @@ class Handler:
         is_large = len(body) > requests.LARGE_BODY_BYTES
         checked = await self._check_json(exchange.headers, body) if is_large else None
         request = requests.parse_append(
-            path, exchange.headers, body, checked=checked, max_json_depth=settings.max_json_depth
+            path,
+            exchange.headers,
+            body,
+            checked=checked,
+            max_json_depth=settings.max_json_depth,
+            sender=_sender(service, path, visitor) if visitor is not None else None,
         )
         if visitor is not None and request.close and body:
             await visitor.check("append", path)  # beside "close", which its head has told
@@ -400,6 +406,16 @@ class Handler:
         # A mounted application gets the whole path, with the mount's part named beside it.
         root = mount + self._prefix if mount and full.startswith(f"{mount}/") else self._prefix
         return root, full[len(root) + 1 :] if full.startswith(f"{root}/") else None
+
+
+def _sender(service: StreamService, path: str, visitor: Visitor) -> bytes | None:
+    """Who sends an append, where producers belong to identities: on streams that are bound to reducers.
+
+    Elsewhere the ids of messages mean nothing to the server, and whoever may write may write as any producer.
+    """
+    if service.gate is None or not service.gate.concerns(path):
+        return None
+    return visitor.identity.mark if visitor.identity is not None else NOBODY
 
 
 async def _describe(service: StreamService, path: str) -> Reply:

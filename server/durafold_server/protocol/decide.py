@@ -152,12 +152,13 @@ def append(request: AppendRequest, found: Loaded, now_us: int) -> Decision[Appen
     if stream.closed:
         return Decision((), _append_to_closed(stream, request, found.producer))
     payload = _accepted_payload(stream, request)
+    owner = producers.owner_after(claim, found.producer, request.sender) if claim is not None else None
     if claim is not None and producers.is_duplicate(claim, found.producer):
         known = found.producer
         seq = known.last_seq if known is not None else claim.seq
         return Decision((), Appended(stream, changed=False, claim=claim, accepted_seq=seq, duplicate=True))
     _check_stream_seq(stream, request)
-    return _write(stream, request, payload, now_us)
+    return _write(stream, request, payload, owner, now_us)
 
 
 def delete(found: Sequence[Loaded], now_us: int) -> Decision[Deleted]:
@@ -345,7 +346,9 @@ def _check_stream_seq(stream: StreamState, request: AppendRequest) -> None:
         raise StreamSeqRegressed(f"{names.STREAM_SEQ} must be greater than {stream.last_seq!r}.")
 
 
-def _write(stream: StreamState, request: AppendRequest, payload: Payload, now_us: int) -> Decision[Appended]:
+def _write(
+    stream: StreamState, request: AppendRequest, payload: Payload, owner: bytes | None, now_us: int
+) -> Decision[Appended]:
     claim = request.claim
     after = replace(
         stream,
@@ -359,6 +362,7 @@ def _write(stream: StreamState, request: AppendRequest, payload: Payload, now_us
     if payload.data:
         writes.append(AppendData(stream.id, stream.tail, payload))
     if claim is not None:
-        writes.append(SaveProducer(stream.id, claim.producer_id, ProducerState(claim.epoch, claim.seq)))
+        producer = ProducerState(claim.epoch, claim.seq, owner)
+        writes.append(SaveProducer(stream.id, claim.producer_id, producer))
     accepted = claim.seq if claim is not None else None
     return Decision(writes, Appended(after, True, bool(payload.data), claim, accepted))

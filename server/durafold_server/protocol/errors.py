@@ -16,6 +16,7 @@ ProtocolError
 │   ├── StreamSeqRegressed    409
 │   └── ProducerGap           409   with the expected and the received number
 ├── StaleEpoch                403   with the current epoch
+├── ProducerTaken             403   the producer belongs to another identity
 ├── ReadOnly                  403   the server's own stream
 ├── Gone                      410   soft-deleted, or the offset belongs to an earlier stream
 │   └── NotRetained           410   with the earliest retained offset
@@ -200,6 +201,23 @@ class StaleEpoch(ProtocolError):
             f"This producer was fenced: epoch {current} is current.",
             ((names.PRODUCER_EPOCH, str(current)),),
         )
+
+
+class ProducerTaken(ProtocolError):
+    """The producer belongs to another identity, on a stream that is bound to a reducer (an extension)."""
+
+    status = 403
+    section = "11"
+
+    def __init__(self, producer_id: str) -> None:
+        reason = f"producer {producer_id!r} belongs to another identity, which used it first on this stream"
+        super().__init__(reason)
+        self.document = {
+            "error": self.code,
+            "reason": reason,
+            "hint": "Nothing was appended. Take a fresh Producer-Id, and begin the ids of messages with it; "
+            "or send the credentials of the identity that it belongs to.",
+        }
 
 
 class ReadOnly(ProtocolError):

@@ -50,10 +50,17 @@ class ProducerClaim(NamedTuple):
 
 
 class ProducerState(Value, frozen=True):
-    """What is remembered of a producer on one stream: its epoch and the highest sequence number accepted."""
+    """What is remembered of a producer on one stream.
+
+    Attributes:
+        epoch: its present epoch.
+        last_seq: the highest sequence number accepted in it.
+        owner: the mark of the identity that it belongs to, where producers belong to identities.
+    """
 
     epoch: int
     last_seq: int
+    owner: bytes | None = None
 
 
 class Lifetime(Value, frozen=True):

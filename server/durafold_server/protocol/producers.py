@@ -1,4 +1,4 @@
-"""Idempotent producers: epoch fencing, sequence numbers, duplicates (PROTOCOL §5.2.1)."""
+"""Idempotent producers: epoch fencing, sequence numbers, duplicates (PROTOCOL §5.2.1), and whose they are."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import re
 from typing import Final
 
 from durafold.wire import names
-from durafold_server.protocol.errors import InvalidRequest, ProducerGap, StaleEpoch
+from durafold_server.protocol.errors import InvalidRequest, ProducerGap, ProducerTaken, StaleEpoch
 from durafold_server.protocol.model import ProducerClaim, ProducerState
 
 _INTEGER: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
 MAX_PRODUCER_ID_LENGTH: Final = 1024
+NOBODY: Final = b""
+"""The mark of a sender whom access control does not know."""
 
 
 def parse_claim(producer_id: str | None, epoch: str | None, seq: str | None) -> ProducerClaim | None:
@@ -29,6 +31,27 @@ def parse_claim(producer_id: str | None, epoch: str | None, seq: str | None) -> 
     if not 0 < len(producer_id) <= MAX_PRODUCER_ID_LENGTH:
         raise InvalidRequest(f"{names.PRODUCER_ID} must have 1 to {MAX_PRODUCER_ID_LENGTH} characters.")
     return ProducerClaim(producer_id, _parse(names.PRODUCER_EPOCH, epoch), _parse(names.PRODUCER_SEQ, seq))
+
+
+def owner_after(claim: ProducerClaim, known: ProducerState | None, sender: bytes | None) -> bytes | None:
+    """Whom a producer belongs to once a request of it was carried out: the identity that used it first.
+
+    Args:
+        claim: the request's producer headers.
+        known: what is known of the producer.
+        sender: the mark of who sends the request; None where producers belong to nobody.
+
+    Raises:
+        ProducerTaken: it belongs to another identity.
+    """
+    owner = known.owner if known is not None else None
+    if sender is None:
+        return owner
+    if owner is None:
+        return sender or None
+    if sender != owner:
+        raise ProducerTaken(claim.producer_id)
+    return owner
 
 
 def is_duplicate(claim: ProducerClaim, known: ProducerState | None) -> bool:

@@ -84,7 +84,7 @@ class AppendRequest(Value, frozen=True):
     """POST (PROTOCOL §5.2). `payload` is the error instead, if the body is bad.
 
     A bad body is reported only once the stream is known to exist and to be open, because those
-    conditions take precedence.
+    conditions take precedence. `sender` is as for `producers.owner_after`.
     """
 
     path: str
@@ -93,6 +93,7 @@ class AppendRequest(Value, frozen=True):
     close: bool
     seq: str | None
     claim: ProducerClaim | None
+    sender: bytes | None = None
 
 
 class ReadRequest(Value, frozen=True):
@@ -179,10 +180,11 @@ def parse_append(
     *,
     checked: Payload | ProtocolError | None = None,
     max_json_depth: int = json_mode.MAX_DEPTH,
+    sender: bytes | None = None,
 ) -> AppendRequest:
     """An append, a close, or both; JSON is nested at most `max_json_depth` levels deep.
 
-    `checked` is what `check_large_json` said.
+    `checked` is what `check_large_json` said, `sender` who sends it, if it matters.
 
     Raises:
         InvalidRequest: a header is malformed.
@@ -202,6 +204,7 @@ def parse_append(
         claim=producers.parse_claim(
             headers.get("producer-id"), headers.get("producer-epoch"), headers.get("producer-seq")
         ),
+        sender=sender,
     )
 
 

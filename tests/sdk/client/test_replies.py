@@ -18,6 +18,7 @@ from durafold.errors import (
     Forbidden,
     MalformedResponse,
     PayloadTooLarge,
+    ProducerTaken,
     SequenceConflict,
     ServerRefused,
     ServerUnavailable,
@@ -100,6 +101,16 @@ def test_a_403_with_an_epoch_is_a_fence() -> None:
 
     assert isinstance(error, FencedError)
     assert error.current_epoch == 7
+
+
+def test_a_403_about_a_producer_of_others_says_what_to_do() -> None:
+    body = b'{"error":"producer_taken","reason":"it belongs to another identity","hint":"Take another"}'
+
+    error = error_of(Request("POST", URL, {}), reply(403, body, Content_Type="application/json"))
+
+    assert isinstance(error, ProducerTaken)
+    assert error.hint == "Take another"
+    assert "belongs to another identity" in str(error)
 
 
 def refused_by_reducer(body: bytes, content_type: str = "application/json") -> Unprocessable:

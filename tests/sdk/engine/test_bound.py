@@ -34,6 +34,16 @@ def shop() -> Iterator[ServerProcess]:
             yield process
 
 
+@pytest.fixture(scope="module")
+def guarded_shop() -> Iterator[ServerProcess]:
+    """The same, but it knows whom it serves: Ada, whose token is `a`, and Bob, whose token is `b`."""
+    options = ["--reducers", "support.stock", "--token", "ada@a=read,write", "--token", "bob@b=read,write"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+        with ServerProcess(options=options) as process:
+            yield process
+
+
 @pytest.fixture
 def stock_key(key: str) -> str:
     return f"stock/{key}"
@@ -161,6 +171,40 @@ async def test_on_a_bad_network_every_action_has_the_fate_that_its_sender_is_tol
     assert outcomes.count("confirmed") == 10
     assert outcomes.count("only 0 left") == 10
     assert len(await log_of(shop, stock_key)) == 11
+
+
+async def test_whoever_logs_in_as_somebody_else_goes_on_under_a_new_id(
+    guarded_shop: ServerProcess, stock_key: str
+) -> None:
+    token = "a"
+    credentials = {"Authorization": lambda: f"Bearer {token}"}
+    async with Provider(guarded_shop.url, headers=credentials, settings=IMPATIENT) as party:
+        stocked = party.server_reducer(stock, Stock(), stock_key)
+        await stocked.dispatch(Receive(count=1))
+        id_of_ada = stocked.client_id
+
+        token = "b"
+        dispatches = [stocked.dispatch(Receive(count=10)) for _ in range(3)]
+
+        assert [await dispatch for dispatch in dispatches][-1] == Stock(count=31)
+        assert stocked.client_id != id_of_ada
+
+
+async def test_what_another_identity_has_left_is_sent_under_a_new_id(
+    guarded_shop: ServerProcess, stock_key: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "outbox.db"
+    ada, bob = {"Authorization": "Bearer a"}, {"Authorization": "Bearer b"}
+    async with Provider(guarded_shop.url, headers=ada, outbox=file, settings=IMPATIENT) as party:
+        stocked = party.server_reducer(stock, Stock(), stock_key)
+        await stocked.dispatch(Receive(count=1))
+        id_of_ada = stocked.client_id
+
+    async with Provider(guarded_shop.url, headers=bob, outbox=file, settings=IMPATIENT) as party:
+        stocked = party.server_reducer(stock, Stock(), stock_key)
+
+        assert await stocked.dispatch(Receive(count=10)) == Stock(count=11)
+        assert stocked.client_id != id_of_ada
 
 
 async def test_two_clients_share_out_what_there_is_while_a_third_cheats(

@@ -18,6 +18,7 @@ from durafold_server.protocol.errors import (
     InvalidRequest,
     NotFound,
     ProducerGap,
+    ProducerTaken,
     ProtocolError,
     StaleEpoch,
     StreamExists,
@@ -121,6 +122,22 @@ def test_an_append_with_everything_is_one_set_of_writes() -> None:
         SaveProducer(7, "p", ProducerState(0, 3)),
     ]
     assert decision.result == Appended(after, True, True, claim, 3)
+
+
+def sent_by(sender: bytes, known: ProducerState | None, epoch: str, seq: str) -> Decision[Appended]:
+    claim = {"producer_id": "p", "producer_epoch": epoch, "producer_seq": seq}
+    request = replace(append_request("s", b"abc", content_type=TEXT, **claim), sender=sender)
+    return decide.append(request, Loaded(STREAM, known), NOW)
+
+
+def test_an_append_notes_whose_its_producer_is() -> None:
+    assert SaveProducer(7, "p", ProducerState(0, 0, b"ada")) in sent_by(b"ada", None, "0", "0").writes
+
+
+@pytest.mark.parametrize(("epoch", "seq"), [("0", "3"), ("1", "0"), ("0", "2"), ("0", "9")])
+def test_whoever_it_does_not_belong_to_learns_nothing_of_a_producer(epoch: str, seq: str) -> None:
+    with pytest.raises(ProducerTaken):
+        sent_by(b"bob", ProducerState(0, 2, b"ada"), epoch, seq)
 
 
 def test_a_close_writes_no_data() -> None:

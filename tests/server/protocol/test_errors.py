@@ -20,6 +20,7 @@ STATUSES = {
     errors.Unauthorized: 401,
     errors.Forbidden: 403,
     errors.StaleEpoch: 403,
+    errors.ProducerTaken: 403,
     errors.ReadOnly: 403,
     errors.NotFound: 404,
     errors.MethodNotAllowed: 405,
@@ -88,6 +89,7 @@ def test_an_error_carries_what_its_client_needs(
 def test_messages_say_what_to_do() -> None:
     assert "in several appends" in errors.BodyTooLarge(10).message
     assert "Send the missing appends first" in errors.ProducerGap(expected=4, received=9).message
+    assert "Take a fresh Producer-Id" in str(errors.ProducerTaken("k3f9").document)
 
 
 def test_a_condition_is_named_after_its_error() -> None:

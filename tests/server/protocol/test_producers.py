@@ -6,9 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from durafold_server.protocol.errors import InvalidRequest, ProducerGap, ProtocolError, StaleEpoch
+from durafold_server.protocol.errors import (
+    InvalidRequest,
+    ProducerGap,
+    ProducerTaken,
+    ProtocolError,
+    StaleEpoch,
+)
 from durafold_server.protocol.model import ProducerClaim, ProducerState
-from durafold_server.protocol.producers import is_duplicate, parse_claim
+from durafold_server.protocol.producers import NOBODY, is_duplicate, owner_after, parse_claim
 
 
 def test_a_request_without_producer_headers_makes_no_claim() -> None:
@@ -151,3 +157,30 @@ def test_what_is_accepted_is_gapless_within_an_epoch_and_epochs_only_grow(
     for epoch in {epoch for epoch, _ in accepted}:
         numbers = [seq for of, seq in accepted if of == epoch]
         assert numbers == list(range(len(numbers)))
+
+
+CLAIM = ProducerClaim("p", 0, 4)
+
+
+@pytest.mark.parametrize(
+    ("known", "sender", "owner"),
+    [
+        pytest.param(None, b"ada", b"ada", id="new"),
+        pytest.param(ProducerState(0, 3), b"ada", b"ada", id="used, but by nobody known"),
+        pytest.param(ProducerState(0, 3, b"ada"), b"ada", b"ada", id="one's own"),
+        pytest.param(None, NOBODY, None, id="new, used by nobody known"),
+        pytest.param(ProducerState(0, 3), NOBODY, None, id="nobody's, used by nobody known"),
+        pytest.param(None, None, None, id="where producers belong to nobody"),
+        pytest.param(ProducerState(0, 3, b"ada"), None, b"ada", id="where they do so no longer"),
+    ],
+)
+def test_a_producer_belongs_to_the_identity_that_used_it_first(
+    known: ProducerState | None, sender: bytes | None, owner: bytes | None
+) -> None:
+    assert owner_after(CLAIM, known, sender) == owner
+
+
+@pytest.mark.parametrize("sender", [b"bob", NOBODY])
+def test_a_producer_of_one_identity_is_not_for_another(sender: bytes) -> None:
+    with pytest.raises(ProducerTaken, match="'p' belongs to another identity"):
+        owner_after(CLAIM, ProducerState(0, 3, b"ada"), sender)

@@ -204,12 +204,12 @@ async def test_producers_are_kept_by_stream_and_id(store: StreamStore) -> None:
     await make(store, "b")
 
     await add(store, "a", b"x", ("p", ProducerState(1, 1)))
-    await add(store, "a", b"x", ("q", ProducerState(2, 2)))
+    await add(store, "a", b"x", ("q", ProducerState(2, 2, b"owner")))
     await add(store, "b", b"x", ("p", ProducerState(3, 2**53 - 1)))
     await add(store, "a", b"x", ("p", ProducerState(1, 4)))
 
     assert (await look(store, "a", "p")).producer == ProducerState(1, 4)
-    assert (await look(store, "a", "q")).producer == ProducerState(2, 2)
+    assert (await look(store, "a", "q")).producer == ProducerState(2, 2, b"owner")
     assert (await look(store, "b", "p")).producer == ProducerState(3, 2**53 - 1)
     assert (await look(store, "b", "q")).producer is None
 

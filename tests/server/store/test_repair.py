@@ -12,8 +12,10 @@ from typing import Any
 
 import apsw
 import pytest
+from msgspec.structs import replace
 
 from durafold_server.protocol import errors, responses
+from durafold_server.protocol.requests import AppendRequest
 from durafold_server.service import StreamService
 from durafold_server.store.base import StoreDamaged, StoreFailure
 from durafold_server.store.sqlite import SqliteStore, repair
@@ -207,6 +209,25 @@ async def test_a_damaged_producer_is_fenced(directory: Path) -> None:
         assert await content(service, "s") == b"0" * 10 + b"1" * 10 + b"2" * 10
 
 
+@pytest.mark.parametrize("harm", ["UPDATE producer SET last_seq = 7", "UPDATE chunk SET data = x'00'"])
+async def test_a_producer_that_is_fenced_stays_whose_it_was(directory: Path, harm: str) -> None:
+    async with served(directory) as service:
+        await service.create(create_request("s", content_type="text/plain"))
+        await service.append(sent_by(b"ada", b"kept", epoch=0))
+    execute(directory, harm)
+    assert not repair_directory(directory).findings.has_all
+
+    async with served(directory) as service:
+        with pytest.raises(errors.ProducerTaken):
+            await service.append(sent_by(b"bob", b"forged", epoch=1))
+        assert (await service.append(sent_by(b"ada", b" on", epoch=1))).added_data
+
+
+def sent_by(sender: bytes, data: bytes, epoch: int) -> AppendRequest:
+    claim = {"producer_id": "p", "producer_epoch": str(epoch), "producer_seq": "0"}
+    return replace(append_request("s", data, content_type="text/plain", **claim), sender=sender)
+
+
 async def test_a_stream_whose_record_is_lost_does_not_take_its_forks_with_it(directory: Path) -> None:
     await fill(directory)
     execute(directory, "UPDATE stream SET record = x'00' WHERE path = 's'")
@@ -285,12 +306,13 @@ async def test_a_damaged_file_of_format_1_is_rebuilt(directory: Path) -> None:
         where = f"stream_id = {stream_id} AND start = {start}"
         execute(directory, f"UPDATE chunk SET checksum = {checksum} WHERE {where}")
     execute(directory, "ALTER TABLE chunk DROP COLUMN appended_us")
+    execute(directory, "ALTER TABLE producer DROP COLUMN owner")
     execute(directory, "PRAGMA user_version = 1")
     damage(directory)
 
     repair_directory(directory)
 
-    assert execute(directory, "PRAGMA user_version") == [(2,)]
+    assert execute(directory, "PRAGMA user_version") == [(3,)]
     async with served(directory) as service:
         assert await content(service, "s") == b"0" * 10
         assert await content(service, "t") == b"whole"

@@ -100,7 +100,7 @@ async def test_reopening_keeps_everything(directory: Path) -> None:
         )
         await write(store, SaveStream(full), AppendData(full.id, 1, Payload(b"1,", 1)))
         await make(store, "other")
-        await add(store, "other", b"x", ("p\xe9", ProducerState(1, 2)))
+        await add(store, "other", b"x", ("p\xe9", ProducerState(1, 2, b"owner")))
         await store.put_record("r", b"\x00")
 
     async with opened(directory) as store:
@@ -108,7 +108,7 @@ async def test_reopening_keeps_everything(directory: Path) -> None:
         assert (await store.read(full.id, 1, until=3, max_bytes=9, framed=True)).data == b"1,"
         other = await look(store, "other", "p\xe9")
         assert other.stream is not None
-        assert other.producer == ProducerState(1, 2)
+        assert other.producer == ProducerState(1, 2, b"owner")
         assert await read_all(store, other.stream) == b"x"
         assert await store.records("") == {"r": b"\x00"}
 
@@ -253,7 +253,7 @@ async def test_a_directory_that_is_a_file_is_refused(directory: Path) -> None:
 async def test_a_file_of_a_newer_version_is_refused_and_left_alone(directory: Path) -> None:
     async with opened(directory) as store:
         await make(store)
-    execute(directory, "PRAGMA user_version = 3")
+    execute(directory, "PRAGMA user_version = 4")
     before = (directory / "streams.db").read_bytes()
 
     with pytest.raises(StoreFailure, match="newer version"):
@@ -274,7 +274,14 @@ async def as_format_1(directory: Path) -> None:
             start,
         )
     execute(directory, "ALTER TABLE chunk DROP COLUMN appended_us")
+    await as_format_2(directory)
     execute(directory, "PRAGMA user_version = 1")
+
+
+async def as_format_2(directory: Path) -> None:
+    """Turn a file into what the second version of this program wrote, which knew no owners of producers."""
+    execute(directory, "ALTER TABLE producer DROP COLUMN owner")
+    execute(directory, "PRAGMA user_version = 2")
 
 
 async def test_a_file_of_format_1_is_brought_up_to_date_where_it_is(directory: Path) -> None:
@@ -288,11 +295,24 @@ async def test_a_file_of_format_1_is_brought_up_to_date_where_it_is(directory: P
         after = await add(store, "s", b"new")
         extents = await store.extents(before.id, 0, until=after.tail, limit=99)
 
-    assert execute(directory, "PRAGMA user_version") == [(2,)]
+    assert execute(directory, "PRAGMA user_version") == [(3,)]
     assert len(data) == before.tail
     assert [extent.appended_us > 0 for extent in extents] == [*[False] * (len(extents) - 1), True]
     async with opened(directory) as store:
         assert await read_all(store, after) == data + b"new"
+
+
+async def test_a_file_of_format_2_is_brought_up_to_date_where_it_is(directory: Path) -> None:
+    before = await fill(directory)
+    await as_format_2(directory)
+
+    async with opened(directory) as store:
+        assert await look(store, "s", "p") == Loaded(before, ProducerState(1, 2))
+        after = await add(store, "s", b"new", ("p", ProducerState(1, 3, b"owner")))
+
+    assert execute(directory, "PRAGMA user_version") == [(3,)]
+    async with opened(directory) as store:
+        assert await look(store, "s", "p") == Loaded(after, ProducerState(1, 3, b"owner"))
 
 
 async def test_damage_in_a_file_that_was_of_format_1_is_noticed(directory: Path) -> None:
@@ -473,6 +493,7 @@ async def test_a_stream_is_not_found_under_another_path(directory: Path) -> None
         "UPDATE producer SET last_seq = -1",
         "UPDATE producer SET checksum = checksum + 1",
         "UPDATE producer SET producer_id = 'q'",
+        "UPDATE producer SET owner = x'00'",
     ],
 )
 async def test_a_damaged_producer_is_noticed_before_it_is_believed(directory: Path, damage: str) -> None:

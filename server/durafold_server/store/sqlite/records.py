@@ -76,21 +76,23 @@ def check_record(key: str, value: bytes, checksum: int) -> bytes:
     return value
 
 
-def encode_producer(stream_id: int, producer_id: str, state: ProducerState) -> tuple[int, str, int, int, int]:
-    """(stream_id, producer_id, epoch, last_seq, checksum) of a producer's row."""
+def encode_producer(
+    stream_id: int, producer_id: str, state: ProducerState
+) -> tuple[int, str, int, int, int, bytes | None]:
+    """(stream_id, producer_id, epoch, last_seq, checksum, owner) of a producer's row."""
     checksum = _producer_checksum(stream_id, producer_id, state)
-    return stream_id, producer_id, state.epoch, state.last_seq, checksum
+    return stream_id, producer_id, state.epoch, state.last_seq, checksum, state.owner
 
 
 def decode_producer(
-    stream_id: int, producer_id: str, epoch: int, last_seq: int, checksum: int
+    stream_id: int, producer_id: str, epoch: int, last_seq: int, checksum: int, owner: bytes | None
 ) -> ProducerState:
     """The producer of a row.
 
     Raises:
         StoreDamaged: the row does not match its checksum.
     """
-    state = ProducerState(epoch, last_seq)
+    state = ProducerState(epoch, last_seq, owner)
     if _producer_checksum(stream_id, producer_id, state) != checksum:
         raise StoreDamaged(
             f"producer {producer_id!r} of stream {stream_id} fails its checksum; run `durafold repair`"
@@ -99,8 +101,10 @@ def decode_producer(
 
 
 def _producer_checksum(stream_id: int, producer_id: str, state: ProducerState) -> int:
+    """Of one that belongs to nobody it is what formats 1 and 2 have, which knew no owners."""
     place = _PLACE.pack(state.epoch, state.last_seq)
-    return zlib.crc32(producer_id.encode(), zlib.crc32(place, stream_id & 0xFFFFFFFF))
+    checksum = zlib.crc32(producer_id.encode(), zlib.crc32(place, stream_id & 0xFFFFFFFF))
+    return checksum if state.owner is None else zlib.crc32(state.owner, checksum)
 
 
 def _expires_us(stream: StreamState) -> int | None:

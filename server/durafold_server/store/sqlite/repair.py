@@ -240,7 +240,7 @@ def _rebuild(connection: apsw.Connection, findings: Findings, target: Path) -> N
 def _copy_stream(writer: apsw.Connection, salvaged: Salvaged) -> None:
     writer.execute("INSERT INTO stream VALUES(?, ?, ?, ?, ?)", records.encode_stream(salvaged.stream))
     writer.executemany(
-        "INSERT INTO producer VALUES(?, ?, ?, ?, ?)",
+        "INSERT INTO producer VALUES(?, ?, ?, ?, ?, ?)",
         [records.encode_producer(salvaged.stream.id, *item) for item in salvaged.producers.items()],
     )
 

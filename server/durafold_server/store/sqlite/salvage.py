@@ -130,7 +130,7 @@ def chunks(connection: apsw.Connection, stream_id: int) -> Iterator[Row]:
     As (stream id, start, time, data, checksum).
     """
     try:
-        time = "appended_us" if _has_times(connection) else "0"
+        time = "appended_us" if _has_column(connection, "chunk", "appended_us") else "0"
         for row in connection.execute(
             f"SELECT stream_id, start, {time}, data, checksum FROM chunk WHERE stream_id = ? ORDER BY start",  # noqa: S608
             (stream_id,),
@@ -142,10 +142,9 @@ def chunks(connection: apsw.Connection, stream_id: int) -> Iterator[Row]:
         return
 
 
-def _has_times(connection: apsw.Connection) -> bool:
-    """Whether chunks say when they were appended; in format 1 they do not."""
-    columns = connection.execute("SELECT name FROM pragma_table_info('chunk')")
-    return ("appended_us",) in columns.fetchall()
+def _has_column(connection: apsw.Connection, table: str, name: str) -> bool:
+    """Whether a table has a column that it does not have in earlier formats."""
+    return (name,) in _rows(connection, "SELECT name FROM pragma_table_info(?)", (table,))
 
 
 def needed_until(found: Findings) -> dict[int, int]:
@@ -273,14 +272,15 @@ def _trimmed(segments: Iterable[Segment], end: int) -> Iterator[Segment]:
 
 def _fenced(producer: ProducerState) -> ProducerState:
     """As if the producer had begun its next epoch and sent nothing in it yet."""
-    return ProducerState(producer.epoch + 1, -1)
+    return ProducerState(producer.epoch + 1, -1, producer.owner)
 
 
 def _producers(connection: apsw.Connection, stream_id: int) -> tuple[dict[str, ProducerState], int]:
     """Those whose rows hold, and how many do not; of these, those that can be are fenced."""
+    owner = "owner" if _has_column(connection, "producer", "owner") else "NULL"
     rows = _from_both_ends(
         connection,
-        "SELECT producer_id, epoch, last_seq, checksum FROM producer WHERE stream_id = ?",
+        f"SELECT producer_id, epoch, last_seq, checksum, {owner} FROM producer WHERE stream_id = ?",  # noqa: S608
         "producer_id",
         (stream_id,),
     )
@@ -292,7 +292,9 @@ def _producers(connection: apsw.Connection, stream_id: int) -> tuple[dict[str, P
         except (StoreDamaged, TypeError, ValueError):
             lost += 1
             if isinstance(row[0], str) and isinstance(row[1], int) and 0 <= row[1] < MAX_SAFE_INTEGER:
-                producers[row[0]] = _fenced(ProducerState(row[1], 0))
+                # If it is the owner that is damaged, the producer is nobody's for good: that does no harm.
+                mark = row[4] if isinstance(row[4], bytes) else None
+                producers[row[0]] = _fenced(ProducerState(row[1], 0, mark))
     return producers, lost
 
 

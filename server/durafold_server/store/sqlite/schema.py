@@ -13,7 +13,7 @@ from durafold_server.store.base import StoreDamaged, StoreFailure, StoreFull
 from durafold_server.store.sqlite import wal
 
 FILE_NAME: Final = "streams.db"
-VERSION: Final = 2
+VERSION: Final = 3
 PAGE_BYTES: Final = 8192
 _CUT_SHORT: Final = (apsw.SQLITE_IOERR_SHORT_READ, apsw.SQLITE_IOERR_CORRUPTFS)
 _APPLICATION_ID: Final = 0x64757261  # "dura"
@@ -25,7 +25,8 @@ TABLE_NAMES: Final = frozenset({"stream", "chunk", "producer", "record", "sqlite
 # stream.record and chunk.data carry checksums (see records); expires_us only speeds up the search for
 # expired streams. A chunk holds the bytes of one or more whole appends from position `start` on, the last of
 # which came at `appended_us` (0 in chunks of format 1, which did not note it). Rows of `garbage` are removed
-# streams whose chunks are still to be freed. `record` holds values of the server's own. A new column goes
+# streams whose chunks are still to be freed. A producer's owner is the mark of whom it belongs to, if anybody
+# (in formats 1 and 2 to nobody). `record` holds values of the server's own. A new column goes
 # last in its table, as it does in a file that gets it later: so `repair` can read the rows of any of them.
 # AUTOINCREMENT keeps the greatest id ever used in sqlite_sequence, so that ids (and with them offsets) never
 # repeat; its row is made here, so that ids of streams that lived within one batch can be noted as well.
@@ -52,6 +53,7 @@ CREATE TABLE producer(
     epoch INTEGER NOT NULL,
     last_seq INTEGER NOT NULL,
     checksum INTEGER NOT NULL,
+    owner BLOB,
     PRIMARY KEY(stream_id, producer_id)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE garbage(stream_id INTEGER PRIMARY KEY) STRICT;
@@ -66,11 +68,12 @@ _CREATE: Final = (
     f"BEGIN IMMEDIATE; {_TABLES}"
     f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT"
 )
-# Adding a column writes the table's definition only. As the table is STRICT, SQLite reads its rows once.
-_FROM_1: Final = (
-    "BEGIN IMMEDIATE; ALTER TABLE chunk ADD COLUMN appended_us INTEGER NOT NULL DEFAULT 0;"
-    "PRAGMA user_version = 2; COMMIT"
-)
+# From each format to the next. Adding a column writes the table's definition only. As the tables are STRICT,
+# SQLite reads their rows once.
+_TO_NEXT: Final = {
+    1: "ALTER TABLE chunk ADD COLUMN appended_us INTEGER NOT NULL DEFAULT 0;",
+    2: "ALTER TABLE producer ADD COLUMN owner BLOB;",
+}
 
 
 def open_writer(file: Path) -> apsw.Connection:
@@ -98,11 +101,14 @@ def open_writer(file: Path) -> apsw.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         # FULL: every commit is synced before it is acknowledged.
         connection.execute("PRAGMA synchronous = FULL")
-        if is_new:
-            connection.execute(_CREATE)
-        elif connection.pragma("user_version") == 1:
-            connection.execute(_FROM_1)
+        connection.execute(_CREATE if is_new else _upgrade(connection.pragma("user_version")))
         return connection
+
+
+def _upgrade(version: int) -> str:
+    """What brings a file of a format up to date; nothing for the present one."""
+    steps = "".join(_TO_NEXT[number] for number in range(version, VERSION))
+    return f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT" if steps else ""
 
 
 def greatest_id(connection: apsw.Connection, file: Path) -> int:
@@ -197,7 +203,7 @@ def check_format(connection: apsw.Connection, file: Path) -> None:
 def _is_new(connection: apsw.Connection, file: Path) -> bool:
     tables = _tables(connection, file)
     version, application_id = connection.pragma("user_version"), connection.pragma("application_id")
-    if version in (1, VERSION) and application_id == _APPLICATION_ID:
+    if 1 <= version <= VERSION and application_id == _APPLICATION_ID:
         return False
     if version == 0 and not tables:
         return True

@@ -274,7 +274,8 @@ class SqliteStore:
     def _select_producer(self, stream_id: int, producer_id: str) -> ProducerState | None:
         with schema.translated(self._file):
             row = self._writer.execute(
-                "SELECT epoch, last_seq, checksum FROM producer WHERE stream_id = ? AND producer_id = ?",
+                "SELECT epoch, last_seq, checksum, owner FROM producer "
+                "WHERE stream_id = ? AND producer_id = ?",
                 (stream_id, producer_id),
             ).get
         return records.decode_producer(stream_id, producer_id, *row) if row is not None else None
@@ -311,7 +312,7 @@ class SqliteStore:
             [(*chunk, records.chunk_checksum(*chunk)) for chunk in chunks],
         )
         self._writer.executemany(
-            "INSERT OR REPLACE INTO producer VALUES(?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO producer VALUES(?, ?, ?, ?, ?, ?)",
             [records.encode_producer(*place, producer) for place, producer in staged.producers.items()],
         )
         for key, value in staged.records.items():
