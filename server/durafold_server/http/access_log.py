@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
+from urllib.parse import quote
 
+from durafold.wire import names
 from durafold_server.http.observed import ObservedExchange
 
 AccessLogFormat: TypeAlias = Literal["off", "text", "json"]
@@ -36,7 +38,7 @@ class AccessLog:
         fields: dict[str, object] = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "method": exchange.method,
-            "path": exchange.raw_path,
+            "path": exchange.raw_path + _state_query(exchange.state_of),
             "status": exchange.status,
             "bytes": exchange.sent_bytes,
             "duration_ms": round((time.monotonic() - exchange.began_s) * 1000, 3),
@@ -49,6 +51,11 @@ class AccessLog:
 def request_id(given: str | None) -> str:
     """The id that the client or a proxy gave the request, if it is a plain one; else a new one."""
     return given if given is not None and _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def _state_query(path: str | None) -> str:
+    """What a query says about whose state is read. Nothing else of a query is shown: it may hold a secret."""
+    return f"?{names.STATE_PARAM}={quote(path, safe='/')}" if path is not None else ""
 
 
 def _as_json(fields: Mapping[str, object]) -> str:

@@ -218,6 +218,7 @@ class AsgiExchange:
         "method",
         "mount",
         "raw_path",
+        "state_of",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, extra_headers: Headers) -> None:
@@ -227,6 +228,7 @@ class AsgiExchange:
         self.mount: str = scope.get("root_path", "").rstrip("/")
         self.headers: dict[str, str] = {}
         self.identity: Identity | None = None
+        self.state_of: str | None = None
         self._scope = scope
         self._receive = receive
         self._send = send

@@ -38,6 +38,8 @@ class Exchange(Protocol):
     """By lower-case name, once `read_headers` was called."""
     identity: Identity | None
     """Who sent it, once that is known."""
+    state_of: str | None
+    """The stream whose folded state it asks for, once that is known."""
 
     @property
     def scheme(self) -> str:

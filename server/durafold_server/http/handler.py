@@ -329,6 +329,7 @@ class Handler:
     async def _state(self, exchange: Exchange, headers: dict[str, str], query: requests.Query) -> Reply:
         """The folded state of a stream that is bound to a reducer."""
         path, at = requests.parse_state(query, max_chars=self._settings.max_path_chars)
+        exchange.state_of = path
         if self._guard is not None:
             visitor = await self._meet(self._guard, exchange, headers)
             await visitor.check("read", path)

@@ -33,6 +33,7 @@ class ObservedExchange:
         self.mount = inner.mount
         self.headers: dict[str, str] = inner.headers
         self.identity: Identity | None = None
+        self.state_of: str | None = None
         self.status: int | None = None
         self.sent_bytes = 0
         self.began_s = time.monotonic()

@@ -74,6 +74,7 @@ class WireExchange:
         "method",
         "mount",
         "raw_path",
+        "state_of",
     )
 
     scheme = "http"
@@ -87,6 +88,7 @@ class WireExchange:
         self.mount = ""
         self.headers: dict[str, str] = {}
         self.identity: Identity | None = None
+        self.state_of: str | None = None
         self._connection = connection
         self._request = request
         self._keep_alive = keep_alive

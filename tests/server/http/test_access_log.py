@@ -63,6 +63,36 @@ async def test_a_request_is_one_line_of_text(capsys: pytest.CaptureFixture[str])
     assert name == reply.headers["x-request-id"]
 
 
+async def test_it_tells_whose_state_is_read_and_nothing_else_of_a_query(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with (
+        Server(access_log="json", bindings=["stock/**=support.stock:stock"], tokens=["a@s=read"]) as server,
+        httpx.AsyncClient(base_url=server.url) as client,
+    ):
+        targets = [
+            "/?token=s3cr3t&state=stock/%61%26b&at=-1",
+            "/?state=stock/red%252Fgreen",
+            "/?state=../s3cr3t",
+            "/?state=a&state=s3cr3t",
+            "/?prefix=s3cr3t",
+            "/stock/a?state=s3cr3t",
+        ]
+        _ = [await client.get(target, headers={"Authorization": "Bearer s"}) for target in targets]
+        await client.head("/?state=stock/a")
+        lines = [json.loads(line) for line in await logged(capsys, 7)]
+
+    assert [(line["path"], line["status"]) for line in lines] == [
+        ("/v1/stream/?state=stock/a%26b", 404),
+        ("/v1/stream/?state=stock/red%252Fgreen", 404),
+        ("/v1/stream/", 400),
+        ("/v1/stream/", 400),
+        ("/v1/stream/", 200),
+        ("/v1/stream/stock/a", 404),
+        ("/v1/stream/?state=stock/a", 401),
+    ]
+
+
 async def test_a_live_reader_has_its_line_when_it_leaves(capsys: pytest.CaptureFixture[str]) -> None:
     async with Server(access_log="json") as server, httpx.AsyncClient() as client:
         await client.put(f"{server.url}/a", headers=TEXT, content=b"abc")
