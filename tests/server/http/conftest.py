@@ -22,10 +22,26 @@ def wire_server(
         yield server
 
 
+@pytest.fixture(scope="session", params=KINDS)
+def patient_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
+    """The same with long-polls that wait longer than any test."""
+    data_dir = None if request.param == "memory" else tmp_path_factory.mktemp("patient") / "data"
+    with ServerProcess(data_dir, options=["--long-poll-timeout-s", "600"]) as server:
+        yield server
+
+
 @pytest.fixture
 def url(wire_server: ServerProcess) -> str:
     """URL of a stream that no other test uses."""
     return f"{wire_server.url}/{uuid4()}"
+
+
+@pytest.fixture
+def patient_url(patient_server: ServerProcess) -> str:
+    """The same on a server whose long-polls wait."""
+    return f"{patient_server.url}/{uuid4()}"
 
 
 @pytest.fixture(scope="session")

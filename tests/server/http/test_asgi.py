@@ -18,7 +18,9 @@ from durafold_server import DurableStreamsApp, create_app
 from durafold_server.config import ServiceSettings
 from durafold_server.store.base import StoreFailure, StreamStore
 from durafold_server.store.memory import MemoryStore
+from support.metrics import until_readers
 from support.sse_parser import parse_events
+from support.waiting import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -46,9 +48,7 @@ async def served_by_uvicorn(app: Any) -> AsyncIterator[str]:
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", ws="none"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = asyncio.create_task(server._serve([listener]))
-        async with asyncio.timeout(10):
-            while not server.started:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: server.started)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         server.should_exit = True
         await serving
@@ -228,7 +228,7 @@ async def test_a_long_poll_is_woken() -> None:
         url = f"{origin}/v1/stream/a"
         await client.put(url, headers=TEXT)
         polling = asyncio.create_task(client.get(url, params={"offset": "now", "live": "long-poll"}))
-        await asyncio.sleep(0.05)
+        await until_readers(origin, long_poll=1)
         await client.post(url, headers=TEXT, content=b"abc")
 
         assert (await polling).content == b"abc"
@@ -243,7 +243,7 @@ async def test_stopping_the_application_lets_the_web_server_end() -> None:
             asyncio.create_task(client.get(url, params={"offset": "-1", "live": mode}))
             for mode in ("sse", "long-poll") * 5
         ]
-        await asyncio.sleep(0.1)
+        await until_readers(origin, sse=5, long_poll=5)
         app.stop()
 
         assert {(await reply).status_code for reply in live} == {200, 204}
@@ -258,15 +258,13 @@ async def test_readers_that_leave_leave_no_task_behind(mode: str) -> None:
         before = asyncio.all_tasks()
         left = asyncio.Event()
         readers = [asyncio.create_task(_read_until(app, mode, left)) for _ in range(20)]
-        await asyncio.sleep(0.05)
+        await until_readers("http://host", httpx.ASGITransport(app), **{mode.replace("-", "_"): 20})
 
         left.set()
 
-        async with asyncio.timeout(10):
-            await asyncio.gather(*readers)
-            await asyncio.sleep(1.1)  # the ticker looks up once a second
-            assert asyncio.all_tasks() == before
+        await asyncio.gather(*readers)
         assert len(service.readers) == 0
+        await eventually(lambda: asyncio.all_tasks() == before)  # the ticker looks up once a second
 
 
 async def test_a_reader_whose_request_is_cancelled_leaves_nothing_behind() -> None:
@@ -275,15 +273,13 @@ async def test_a_reader_whose_request_is_cancelled_leaves_nothing_behind() -> No
             await client.put("/v1/stream/a", headers=TEXT)
         service = await app.service()
         reading = asyncio.create_task(_read_until(app, "sse", asyncio.Event()))
-        await asyncio.sleep(0.05)
-        assert len(service.readers) == 1
+        await eventually(lambda: len(service.readers) == 1)
 
         reading.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await reading
-        await asyncio.sleep(0.05)
 
-        assert len(service.readers) == 0
+        await eventually(lambda: len(service.readers) == 0)
 
 
 async def _read_until(app: DurableStreamsApp, mode: str, left: asyncio.Event) -> None:

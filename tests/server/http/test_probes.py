@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -12,9 +12,10 @@ import httpx
 import pytest
 
 from durafold_server import Server, create_app
+from durafold_server.http import probes
 from durafold_server.store.base import StoreFailure, StoreFull
 from durafold_server.store.memory import MemoryStore
-from support.metrics import scrape
+from support.metrics import readers, scrape, until_readers, until_scraped
 
 pytestmark = pytest.mark.anyio
 
@@ -83,7 +84,8 @@ async def test_a_store_that_cannot_be_written_is_not_ready_but_alive(failure: Ex
     assert (ready.status_code, ready.text, alive.status_code) == (503, reason, 200)
 
 
-async def test_many_questions_at_once_are_one_write(server: Server) -> None:
+async def test_many_questions_at_once_are_one_write(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "_READY_FOR_S", 600)  # however long it takes to ask ten times
     store = (await server.service()).store
     writes: list[str] = []
 
@@ -179,8 +181,8 @@ async def test_readers_are_counted_by_mode_and_gone_when_they_left(
 ) -> None:
     await client.put("/a", headers=TEXT)
     async with AsyncExitStack() as stack:
-        readers = [await stack.enter_async_context(httpx.AsyncClient(timeout=20)) for _ in range(3)]
-        for reader in readers:
+        clients = [await stack.enter_async_context(httpx.AsyncClient(timeout=20)) for _ in range(3)]
+        for reader in clients:
             await stack.enter_async_context(
                 reader.stream("GET", f"{server.url}/a", params={"offset": "-1", "live": "sse"})
             )
@@ -188,29 +190,21 @@ async def test_readers_are_counted_by_mode_and_gone_when_they_left(
             waiting = asyncio.create_task(
                 poller.get(f"{server.url}/a", params={"offset": "-1", "live": "long-poll"})
             )
-            polling = 'durafold_readers{mode="long-poll"}'
-            await until_scraped(server, lambda counted: counted[polling] == 1)
+            await until_readers(server.url, sse=3, long_poll=1)
             counted = await scrape(server.url)
             waiting.cancel()
             await asyncio.wait([waiting])
 
-    assert counted['durafold_readers{mode="sse"}'] == 3
+    assert (readers(counted, "sse"), readers(counted, "long-poll")) == (3, 1)
     assert counted["durafold_connections"] >= 4
     await until_scraped(
-        server,
+        server.url,
         lambda counted: (
-            counted['durafold_readers{mode="sse"}'] == 0
-            and counted['durafold_readers{mode="long-poll"}'] == 0
+            readers(counted, "sse") == 0
+            and readers(counted, "long-poll") == 0
             and counted["durafold_connections"] <= 2  # the scraper's own, and the client's idle one
         ),
     )
-
-
-async def until_scraped(server: Server, holds: Callable[[dict[str, float]], bool]) -> None:
-    """Scrape until a condition holds."""
-    async with asyncio.timeout(30):
-        while not holds(await scrape(server.url)):
-            await asyncio.sleep(0.01)
 
 
 async def test_metrics_want_admin_where_access_is_controlled() -> None:
