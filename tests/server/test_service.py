@@ -23,6 +23,7 @@ from durafold_server.service import StreamService
 from durafold_server.store.memory import MemoryStore
 from support.server_requests import JSON, TEXT, append_request, create_request, next_offset, read_request
 from support.server_stores import KINDS, ManualClock, open_store
+from support.waiting import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -410,10 +411,11 @@ async def test_a_deleted_streams_data_is_freed(service: StreamService) -> None:
     created = await service.create(create_request("a", b"abc", content_type=TEXT))
     await service.delete("a")
 
-    await asyncio.sleep(0.1)
+    async def is_freed() -> bool:
+        page = await service.store.read(created.stream.id, 0, until=3, max_bytes=9, framed=False)
+        return page.data == b""
 
-    page = await service.store.read(created.stream.id, 0, until=3, max_bytes=9, framed=False)
-    assert page.data == b""
+    await eventually(is_freed)
 
 
 async def test_long_polls_that_are_over_leave_nothing_behind(service: StreamService) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver import ActionChains
@@ -12,11 +12,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from support.waiting import PATIENCE_S
 from support.windows import SCREENSHOTS, new_browser, show_as
 
 __all__ = ["Page"]
-
-_PATIENCE_S: Final = 45
 
 
 class Page:
@@ -57,9 +56,9 @@ class Page:
         return self._browser.find_elements(By.CSS_SELECTOR, selector)
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Wait until the condition holds; fails with what the page shows after 45 seconds."""
+        """Wait until the condition holds; fails with what the page shows after a minute."""
         transient = (NoSuchElementException, StaleElementReferenceException, IndexError)
-        WebDriverWait(self._browser, _PATIENCE_S, 0.05, transient).until(
+        WebDriverWait(self._browser, PATIENCE_S, 0.05, transient).until(
             lambda _: condition(), f"the page shows: {self.one('body').text!r}"
         )
 

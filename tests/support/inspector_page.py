@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from selenium.common.exceptions import (
     ElementNotInteractableException,
@@ -18,11 +18,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from support.waiting import PATIENCE_S
 from support.windows import SCREENSHOTS, new_browser, show_as
 
 __all__ = ["InspectorPage"]
-
-_PATIENCE_S: Final = 30
 
 
 class InspectorPage:
@@ -209,14 +208,14 @@ class InspectorPage:
         return self._browser.execute_script(script)
 
     def wait_for(self, condition: Callable[[], object]) -> None:
-        """Wait until the condition holds; fails with what the page shows after 30 seconds."""
+        """Wait until the condition holds; fails with what the page shows after a minute."""
         transient = (
             ElementNotInteractableException,
             IndexError,
             NoSuchElementException,
             StaleElementReferenceException,
         )
-        WebDriverWait(self._browser, _PATIENCE_S, 0.05, transient).until(
+        WebDriverWait(self._browser, PATIENCE_S, 0.05, transient).until(
             lambda _: condition(), f"the page shows: {self.one('body').text!r}"
         )
 

@@ -19,11 +19,12 @@ from typing import Any, Final, Self
 
 from websockets.sync.client import connect
 
+from support.waiting import PATIENCE_S
+
 __all__ = ["ReflexTab", "ReflexTalk"]
 
 _NAMESPACE: Final = "/_event"
 _ROOT: Final = "reflex___state____state"
-_PATIENCE_S: Final = 30.0
 
 
 class ReflexTalk:
@@ -116,7 +117,7 @@ class ReflexTab(ReflexTalk):
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._socket = stack.enter_context(connect(self.address, proxy=None))
-            self._socket.recv(_PATIENCE_S)  # Engine.IO's own greeting
+            self._socket.recv(PATIENCE_S)  # Engine.IO's own greeting
             self._socket.send(self.greeting())
             self.wait_for(lambda: self.is_hydrated)
             self._open = stack.pop_all()
@@ -136,8 +137,8 @@ class ReflexTab(ReflexTalk):
         self._socket.send(self.moved(query))
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Take in updates until the condition holds; fails with what is shown after 30 seconds."""
-        deadline = time.monotonic() + _PATIENCE_S
+        """Take in updates until the condition holds; fails with what is shown after a minute."""
+        deadline = time.monotonic() + PATIENCE_S
         while not condition():
             assert time.monotonic() < deadline, f"did not happen; shown is {self.shown}"
             self._receive(timeout_s=0.1)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import anyio
 
 __all__ = ["PATIENCE_S", "eventually", "settled"]
 
-PATIENCE_S: Final = 30.0
+PATIENCE_S: Final = 60.0
 """How long a test waits before it fails; what it waits for takes milliseconds."""
 
 
 async def eventually(condition: Callable[[], object]) -> None:
-    """Wait until the condition holds."""
+    """Wait until the condition holds; it may be asynchronous."""
     with anyio.fail_after(PATIENCE_S):
-        while not condition():
+        while not await _holds(condition):
             await anyio.sleep(0.005)
 
 
@@ -26,3 +26,8 @@ async def settled(condition: Callable[[], object], *, for_s: float = 0.05) -> No
         while True:
             assert condition()
             await anyio.sleep(0.005)
+
+
+async def _holds(condition: Callable[[], object]) -> object:
+    found = condition()
+    return await found if isinstance(found, Awaitable) else found

@@ -17,6 +17,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from support.waiting import PATIENCE_S
+
 __all__ = ["SCREENSHOTS", "Row", "Window", "new_browser", "require_chromium", "show_as"]
 
 SCREENSHOTS: Final = Path(__file__).parents[2] / "test-output" / "browser"
@@ -32,7 +34,6 @@ _SWITCHES: Final = (
     "--disable-component-update",
     "--disable-sync",
 )
-_PATIENCE_S: Final = 45
 
 
 def require_chromium() -> None:
@@ -152,9 +153,9 @@ class Window:
         self.wait_for(lambda: self.count != "")
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Wait until the condition holds; fails with what the page shows after 45 seconds."""
+        """Wait until the condition holds; fails with what the page shows after a minute."""
         transient = (NoSuchElementException, StaleElementReferenceException)
-        WebDriverWait(self._browser, _PATIENCE_S, 0.05, transient).until(
+        WebDriverWait(self._browser, PATIENCE_S, 0.05, transient).until(
             lambda _: condition(), f"the page shows: {self._one('body').text!r}"
         )
 
