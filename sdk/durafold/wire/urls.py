@@ -24,14 +24,13 @@ def split_http_url(url: str, *, hint: str) -> SplitResult:
         ConfigurationError: it is no such URL, for example because its port is none.
     """
     try:
-        parts = urlsplit(url)
-        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         url.encode()
-    except ValueError:  # brackets, the port, or halves of surrogate pairs
-        is_usable = False
-    if not is_usable:
-        raise ConfigurationError(f"{_shown(url)!r} is not an http or https URL", hint=hint)
-    return parts
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:
+        pass  # brackets, the port, or halves of surrogate pairs
+    raise ConfigurationError(f"{_shown(url)!r} is not an http or https URL", hint=hint)
 
 
 def _shown(url: str) -> str:
