@@ -77,6 +77,15 @@ def test_refusals_have_their_codes(
     assert said in outcome.err
 
 
+def test_an_offset_that_the_server_does_not_know_is_wrong_usage(durafold: CommandLine, name: str) -> None:
+    durafold.ok("create", name)
+
+    outcome = durafold("read", name, "--offset", "zzz")
+
+    assert outcome.code == 2
+    assert "`durafold info STREAM` shows the tail's" in outcome.err
+
+
 def test_a_page_of_another_program_is_no_stream(durafold: CommandLine, other_server: Start) -> None:
     outcome = durafold("read", "x", "--url", other_server(lambda _: (200, b"<html>")))
 

@@ -19,6 +19,7 @@ from durafold.cli.windows import Window
 from durafold.client import Page
 from durafold.engine import base_url, stream_url
 from durafold.errors import (
+    BadRequest,
     ConfigurationError,
     ConnectFailed,
     DurafoldError,
@@ -308,6 +309,7 @@ def test_bytes_are_shown_sixteen_a_line() -> None:
     ("error", "code"),
     [
         (ConfigurationError(""), 2),
+        (BadRequest("", status=400), 2),
         (StreamNotFound("", status=404), 3),
         (StreamClosed(""), 4),
         (SequenceConflict(""), 4),

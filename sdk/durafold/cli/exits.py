@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from durafold.errors import (
+    BadRequest,
     ConfigurationError,
     ConflictError,
     DurafoldError,
@@ -77,6 +78,7 @@ class CommandFailed(DurafoldError):
 _CODES: Final[tuple[tuple[type[DurafoldError], int], ...]] = (
     (ConfigurationError, USAGE),
     (InvalidAction, USAGE),
+    (BadRequest, USAGE),
     (StreamNotFound, NOT_FOUND),
     (StreamConflict, CONFLICT),
     (StreamClosed, CONFLICT),

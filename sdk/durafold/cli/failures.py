@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from durafold.cli.exits import exit_code_of
 from durafold.cli.formatting import escaped
 from durafold.errors import (
+    BadRequest,
     ConnectFailed,
     DurafoldError,
     FencedError,
@@ -82,6 +83,8 @@ def hint_of(error: DurafoldError) -> str | None:
     match error:
         case StreamNotFound():
             return _not_found(error)
+        case BadRequest() if error.offset is not None:
+            return "An offset is one that the server has told: `durafold info STREAM` shows the tail's"
         case Unauthorized():
             return "Pass --token TOKEN, or set STREAM_AUTH to the value of the Authorization header"
         case FencedError():

@@ -7,6 +7,7 @@ Nothing here knows what an offset or a producer is.
 from __future__ import annotations
 
 import codecs
+import ssl
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -453,7 +454,7 @@ def _translated(exc: Exception, url: str) -> DurafoldError | None:
         return None
     kind, what = _ERRORS[known]
     detail = f": {exc}" if str(exc) else ""
-    return kind(f"{what}{detail}", stream=public_url(url), hint=_hint(kind, url))
+    return kind(f"{what}{detail}", stream=public_url(url), hint=_hint(kind, url, exc))
 
 
 _ERRORS: Final[Mapping[str, tuple[type[DurafoldError], str]]] = {
@@ -469,12 +470,24 @@ _ERRORS: Final[Mapping[str, tuple[type[DurafoldError], str]]] = {
 }
 
 
-def _hint(kind: type[DurafoldError], url: str) -> str | None:
+def _hint(kind: type[DurafoldError], url: str, exc: Exception) -> str | None:
     if kind is not ConnectFailed:
         return None
+    tls_failure = _tls_failure(exc)
+    if isinstance(tls_failure, ssl.SSLCertVerificationError):
+        return "If the certificate is right, let SSL_CERT_FILE name the one of who signed it"
+    if tls_failure is not None:
+        return "Does the server speak https? If not, the URL begins with http"
     port = urlsplit(url).port
     if port == _FORMER_DEFAULT_PORT:
         return f"Port {port} is an older default: `durafold serve` listens on {names.DEFAULT_PORT}"
     if port == names.DEFAULT_PORT:
         return f"Is `durafold serve` running on {port}?"
     return "Is the stream server running there?"
+
+
+def _tls_failure(exc: BaseException | None) -> ssl.SSLError | None:
+    """What went wrong while a secure connection was made, if that is what an error came from."""
+    while exc is not None and not isinstance(exc, ssl.SSLError):
+        exc = exc.__cause__ or exc.__context__
+    return exc

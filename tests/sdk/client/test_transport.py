@@ -133,6 +133,23 @@ async def test_a_refused_connection_comes_with_a_hint(port: int, hint: str) -> N
         await Transport(client=client).exchange(Request("GET", f"http://h:{port}/", {}), SETTINGS)
 
 
+@pytest.mark.parametrize(
+    ("failure", "hint"),
+    [
+        (ssl.SSLError("wrong version"), "the URL begins with http$"),
+        (ssl.SSLCertVerificationError("self-signed"), "SSL_CERT_FILE"),
+    ],
+)
+async def test_a_connection_that_cannot_be_made_secure_comes_with_its_own_hint(
+    failure: Exception, hint: str
+) -> None:
+    error = httpx.ConnectError(str(failure))
+    error.__cause__ = failure
+
+    with pytest.raises(ConnectFailed, match=hint):
+        await Transport(client=FailingClient(error)).exchange(Request("GET", "https://h/", {}), SETTINGS)
+
+
 # ---- answers ----
 
 
