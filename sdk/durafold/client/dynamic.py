@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import anyio
@@ -45,7 +45,7 @@ class Token:
     ) -> None:
         self._fetch = fetch
         self._scheme = scheme
-        self._value: str | None = None
+        self._value: _Credential | None = None
         self._turn = anyio.Lock()
 
     async def __call__(self) -> str:
@@ -54,7 +54,8 @@ class Token:
             if self._value is None:
                 fetched = self._fetch()
                 credential = await fetched if inspect.isawaitable(fetched) else fetched
-                self._value = f"{self._scheme} {credential}".strip()
+                self._value = _Credential(f"{self._scheme} {credential}".strip())
+                self._value.token = self
             return self._value
 
     def refuse(self, value: str) -> None:
@@ -63,16 +64,27 @@ class Token:
             self._value = None
 
 
+class _Credential(str):
+    """A string that knows the token it came from, wherever among the headers and parameters it is used.
+
+    Attributes:
+        token: it.
+    """
+
+    __slots__ = ("token",)
+    token: Token
+
+
 def is_dynamic(values: Values | None) -> bool:
     """Whether evaluating them anew may give something else."""
     return callable(values) or any(callable(value) for value in (values or {}).values())
 
 
-def note_refusal(values: Values | None, sent: Mapping[str, str]) -> None:
-    """Tell every token among the headers that what was sent of it was refused."""
-    for name, value in () if values is None or callable(values) else values.items():
-        if isinstance(value, Token) and name in sent:
-            value.refuse(sent[name])
+def note_refusal(sent: Iterable[str]) -> None:
+    """Tell every token that its value, which is among these that were sent, was refused."""
+    for value in sent:
+        if isinstance(value, _Credential):
+            value.token.refuse(value)
 
 
 async def resolve(values: Values | None, *, what: str) -> dict[str, str]:

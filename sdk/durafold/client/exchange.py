@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
@@ -23,6 +23,7 @@ class Request:
         url: absolute, with its query.
         headers: ours as PROTOCOL spells them, the user's in any case.
         content: the body: bytes, or chunks that are sent as they come.
+        given: the values of the user's headers and parameters, to know which of them a server refused.
 
     Raises:
         ConfigurationError: HTTP does not allow a header. What is checked here never reaches an HTTP library,
@@ -33,6 +34,7 @@ class Request:
     url: str
     headers: Mapping[str, str]
     content: bytes | AsyncIterator[bytes] = b""
+    given: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for name, value in self.headers.items():

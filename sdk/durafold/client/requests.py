@@ -137,7 +137,8 @@ class Requests:
         given_headers = await resolve(self.headers, what="header")
         given_params = await resolve(self.params, what="query parameter")
         url = with_query(self.url, {**given_params, **params})
-        return Request(method, url, merged_headers(given_headers, headers), content)
+        given = (*given_headers.values(), *given_params.values())
+        return Request(method, url, merged_headers(given_headers, headers), content, given)
 
     def raise_refusal(self, request: Request, reply: Reply, offset: str | None) -> None:
         """Nothing, if the answer is a 2xx.
@@ -147,7 +148,7 @@ class Requests:
         """
         error = error_of(request, reply, offset=offset)
         if isinstance(error, Unauthorized):
-            note_refusal(self.headers, request.headers)
+            note_refusal(request.given)
         if error is not None:
             raise error
 

@@ -66,6 +66,34 @@ async def test_a_refused_one_is_replaced_and_the_request_sent_again(connect: Con
     assert [seen.headers["authorization"] for seen in server.seen] == ["Bearer t1", "Bearer t2"]
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_token_in_a_mapping_that_a_function_returns_is_replaced_too(
+    is_async: bool, connect: Connect
+) -> None:
+    token = Token(Issuer())
+
+    def headers() -> dict[str, Token]:
+        return {"Authorization": token}
+
+    async def headers_later() -> dict[str, Token]:
+        return headers()
+
+    async with FakeServer(otherwise=valid_from(2, page(next_offset="0001"))) as server:
+        stream = connect(f"{server.url}/demo", headers=headers_later if is_async else headers)
+        await stream.read()
+
+    assert [seen.headers["authorization"] for seen in server.seen] == ["Bearer t1", "Bearer t2"]
+
+
+async def test_a_token_in_a_query_parameter_is_replaced_too(connect: Connect) -> None:
+    expired = Answer(401, {}, (b"expired",), length=7)
+    async with FakeServer(expired, page(next_offset="0001")) as server:
+        stream = connect(f"{server.url}/demo", params={"key": Token(Issuer(), scheme="")})
+        await stream.read()
+
+    assert [seen.param("key") for seen in server.seen] == ["t1", "t2"]
+
+
 async def test_many_refusals_at_once_cause_one_fetch(connect: Connect) -> None:
     issuer = Issuer(pause_s=0.05)
     token = Token(issuer)
