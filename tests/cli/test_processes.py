@@ -69,6 +69,45 @@ def test_a_reader_that_leaves_ends_the_output_quietly(durafold: CommandLine, nam
     assert rest_of(reading) == (141, b"")
 
 
+@pytest.mark.parametrize(
+    "command", [["read"], ["read", "--json"], ["read", "-o", "pretty"], ["info"], ["export"], ["state"]]
+)
+def test_a_full_disk_under_the_output_is_told(durafold: CommandLine, name: str, command: list[str]) -> None:
+    durafold.ok("append", name, "--create", "json", "1")
+
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([DURAFOLD, *command, name], stdout=full, stderr=subprocess.PIPE, check=False)
+
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert b"Cannot write the output (No space left on device)" in line
+
+
+def test_a_place_that_could_not_be_printed_is_not_kept(
+    durafold: CommandLine, name: str, tmp_path: Path
+) -> None:
+    durafold.ok("append", name, "--create", "json", "1")
+    reading = ["read", name, "--checkpoint", str(tmp_path / "place")]
+
+    with Path("/dev/full").open("w") as full:
+        subprocess.run([DURAFOLD, *reading], stdout=full, stderr=subprocess.PIPE, check=False)
+
+    assert durafold.ok(*reading).out == "1\n"
+
+
+@pytest.mark.parametrize(("closed", "said"), [(">&-", b"There is no such stream"), ("2>&-", b"")])
+def test_outputs_that_are_closed_are_no_failure(
+    durafold: CommandLine, name: str, closed: str, said: bytes
+) -> None:
+    durafold.ok("append", name, "--create", "json", "1")
+
+    found = subprocess.run(["sh", "-c", f"{DURAFOLD} info {name} {closed}"], capture_output=True, check=False)
+    lost = subprocess.run(["sh", "-c", f"{DURAFOLD} info no {closed}"], capture_output=True, check=False)
+
+    assert (found.returncode, lost.returncode, lost.stdout) == (0, 3, b"")
+    assert said in lost.stderr
+
+
 def test_a_tail_that_nobody_reads_ends_by_itself(durafold: CommandLine, name: str, start: Start) -> None:
     durafold.ok("append", name, "--create", "json", "1")
     tail = start("tail", name, "-n", "1", url=durafold.url)

@@ -7,6 +7,7 @@ codes), and the pure helpers `address`, `messages`, `formatting`, `diffing`, `st
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code; see `durafold.cli.exits`.
     """
+    _open_what_is_closed()
     try:
         from durafold.cli.app import app
     except ModuleNotFoundError as exc:
@@ -42,3 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _open_what_is_closed() -> None:
+    """Whoever started this may have closed its outputs: what is printed then goes nowhere.
+
+    Left closed, errors would be printed to standard output, and files opened later would take the places.
+    """
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for as long as the process lives
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123

@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from durafold.cli.exits import CommandFailed
 from durafold.cli.formatting import compact, escaped
 
 if TYPE_CHECKING:
@@ -52,12 +53,11 @@ class Output:
 
         Raises:
             OutputClosed: nobody reads them.
+            CommandFailed: they cannot be written, for example because the disk is full.
         """
-        try:
+        with _our_errors():
             sys.stdout.flush()
             _write_all(data)
-        except BrokenPipeError as exc:
-            raise OutputClosed from exc
 
     def line(self, text: str) -> None:
         """One line of text, as it is.
@@ -138,11 +138,9 @@ class Output:
         Raises:
             OutputClosed: nobody reads it.
         """
-        try:
+        with _our_errors():
             self._console.print(renderable, soft_wrap=True)
             sys.stdout.flush()
-        except BrokenPipeError as exc:
-            raise OutputClosed from exc
 
     @property
     def _console(self) -> Console:
@@ -180,6 +178,17 @@ class Output:
             yield bar.advance
         finally:
             bar.stop()
+
+
+@contextmanager
+def _our_errors() -> Generator[None]:
+    try:
+        yield
+    except BrokenPipeError as exc:
+        raise OutputClosed from exc
+    except OSError as exc:
+        discard_output()
+        raise CommandFailed(f"Cannot write the output ({exc.strerror})") from exc
 
 
 def _ignore(size_bytes: int) -> None:
