@@ -314,6 +314,15 @@ def test_a_checkpoint_of_another_stream_is_refused(
     assert "delete it" in outcome.err
 
 
+def test_a_checkpoint_that_could_not_be_kept_is_told_before_anything_is_printed(
+    durafold: CommandLine, numbers: str, tmp_path: Path
+) -> None:
+    outcome = durafold("read", numbers, "--checkpoint", str(tmp_path / "missing" / "place"))
+
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "Make the directory" in outcome.err
+
+
 @pytest.mark.parametrize("live", ["auto", "sse", "long-poll"])
 def test_following_ends_with_the_stream(durafold: CommandLine, numbers: str, live: str) -> None:
     durafold.ok("close", numbers, "--data", "6")

@@ -44,8 +44,14 @@ class CheckpointFile:
         """The place in the file; None if there is no file.
 
         Raises:
-            ConfigurationError: it cannot be read, or is of another stream.
+            ConfigurationError: it cannot be read, is of another stream, or could not be written later, when
+                messages are printed that the next run would print again.
         """
+        if not os.access(self.path.parent, os.W_OK | os.X_OK):
+            raise ConfigurationError(
+                f"Cannot write the checkpoint {self.path}: its directory is not there, or not writable",
+                hint="Make the directory, or name another file",
+            )
         try:
             value = json.loads(self.path.read_bytes())
         except FileNotFoundError:
