@@ -181,6 +181,15 @@ def test_state_folds_with_a_reducer_of_the_users(durafold: CommandLine, shopping
     assert "1 message could not be folded, the first of them is number 5" in outcome.err
 
 
+def test_state_of_actions_without_their_reducer_says_what_is_missing(
+    durafold: CommandLine, shopping: str
+) -> None:
+    outcome = durafold.ok("state", shopping)
+
+    assert outcome.out == "null\n"
+    assert "Nothing in it is of a shared value: name what folds it with --reducer" in outcome.err
+
+
 def test_state_as_record_lists_what_could_not_be_folded(durafold: CommandLine, shopping: str) -> None:
     (record,) = durafold.ok("state", shopping, "--reducer", BASKET, "--json").records
 

@@ -77,10 +77,7 @@ async def state(
         confirmed = fold_batch(definition.step, confirmed, batch).confirmed
     _print_state(session, stream, definition, confirmed)
     if reducer == "set-state" and initial is None and confirmed.state is None and confirmed.position:
-        session.output.warn(
-            "Nothing in it applies to null, and what a shared value begins with is not in its stream: "
-            "give that with --initial JSON, or name the atom with --reducer module:name"
-        )
+        session.output.warn(_advice(confirmed))
     if follow:
         await _follow(session, stream, handle, definition, confirmed)
 
@@ -112,6 +109,16 @@ async def replay(
             _print_step(session, definition, step, diff=diff)
             confirmed = step.after
     _print_state(session, stream, definition, confirmed)
+
+
+def _advice(confirmed: Confirmed[Any]) -> str:
+    """Why a stream that was folded as a shared value may have given null."""
+    if confirmed.fault_count == confirmed.position:
+        return "Nothing in it is of a shared value: name what folds it with --reducer module:name"
+    return (
+        "Nothing in it applies to null, and what a shared value begins with is not in its stream: "
+        "give that with --initial JSON, or name the atom with --reducer module:name"
+    )
 
 
 async def _follow(
