@@ -83,7 +83,7 @@ async def append(
     What a message is depends on the stream's type. JSON: each argument, or line of the input, is a JSON
     value; with --text it is a string. Text: each is a line. Other types: bytes as they are.
 
-    Input is sent as it comes, what gathers meanwhile in one request. If the server cannot be reached, it is
+    Input is sent as it comes, what gathers meanwhile in one request. If the server goes away meanwhile, it is
     tried again until --timeout is over, and nothing is appended twice.
     """
     if messages and file is not None:
