@@ -19,6 +19,7 @@ No I/O, no clock, no randomness: `advance` makes the next state, `next_action` s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias, assert_never
 
@@ -26,6 +27,7 @@ from durafold.client.replies import content_of_events
 from durafold.client.settings import ClientSettings
 from durafold.client.values import Page
 from durafold.errors import (
+    ConfigurationError,
     DurafoldError,
     Forbidden,
     MalformedResponse,
@@ -64,6 +66,7 @@ __all__ = [
     "Receive",
     "Rested",
     "advance",
+    "check_live",
     "next_action",
     "status",
 ]
@@ -74,6 +77,18 @@ LiveChoice = Literal["auto", "sse", "long-poll"]
 
 LiveMode = Literal["auto", "sse", "long-poll", "off"]
 """A `LiveChoice`, or `off`: do not wait, but end at the tail."""
+
+
+def check_live(live: object, choices: Sequence[str]) -> None:
+    """Check how a user wants to wait for new data.
+
+    Raises:
+        ConfigurationError: it is none of the choices. `True` and `False`, which other clients take, are none.
+    """
+    if live not in choices:
+        known = ", ".join(map(repr, choices))
+        raise ConfigurationError(f"live={live!r} is no way to wait for new data", hint=f"Use one of {known}")
+
 
 ReadStatus = Literal["connecting", "catching-up", "live", "reconnecting", "done", "closed", "failed"]
 """What a follower is doing, in words for users. `done`: with `live="off"`, it has reached the tail."""

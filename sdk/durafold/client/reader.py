@@ -6,7 +6,7 @@ import binascii
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Generic, Self, TypeVar, assert_never
+from typing import Any, Final, Generic, Self, TypeVar, assert_never, get_args
 
 import anyio
 
@@ -35,6 +35,7 @@ from durafold.client.read_state import (
     Receive,
     Rested,
     advance,
+    check_live,
     next_action,
     status,
 )
@@ -143,6 +144,7 @@ class Follower:
         live: LiveMode,
         on_status: Callable[[ReadStatus], None] | None = None,
     ) -> None:
+        check_live(live, get_args(LiveMode))
         self._requests = requests
         self._settings = requests.settings
         self._on_status = on_status

@@ -429,6 +429,9 @@ class DurableStream:
             on_status: called with every change of the follower's `status`. What it raises comes out of the
                 iteration.
 
+        Raises:
+            ConfigurationError: `offset` cannot be one, or `live` is no such mode.
+
         Iterating raises:
             StreamNotFound: the stream does not exist, or no longer.
             StreamGone: it was deleted, or deleted and created anew, or this part is no longer kept.

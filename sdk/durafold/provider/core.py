@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 from weakref import WeakKeyDictionary
 
 from durafold.cache import StateCache, scope_of
 from durafold.client import ClientSettings, DurableStream, Headers, LiveChoice, Offset, Params, Transport
+from durafold.client.read_state import check_live
 from durafold.client.settings import DEFAULT_SETTINGS
 from durafold.engine import (
     Declaration,
@@ -146,6 +147,7 @@ class Provider(Lifetime):
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.url = base_url(url)
+        check_live(live, get_args(LiveChoice))
         self.client_id = unique_id(client_id)
         scope = scope_of(cache_scope, headers, params)
         if cache is not None and scope is None:

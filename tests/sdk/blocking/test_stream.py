@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,13 @@ def test_following_delivers_what_other_threads_append(live: str, stream: Durable
     assert received == list(range(5))
     assert follower.status == "closed"
     assert follower.closed
+
+
+def test_an_unknown_way_to_wait_is_refused_when_it_is_asked_for(stream: DurableStream) -> None:
+    live: Any = True
+
+    with pytest.raises(ConfigurationError, match="live=True is no way to wait"):
+        stream.follow(live=live)
 
 
 def test_without_waiting_iteration_ends_at_the_tail(stream: DurableStream) -> None:

@@ -131,6 +131,12 @@ def test_a_url_must_name_a_place_and_does_not_give_its_user_away(place: str) -> 
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("live", [True, False, None, "longpoll", "SSE"])
+def test_an_unknown_way_to_wait_is_refused_when_it_is_asked_for(live: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"live=.* 'auto', 'sse', 'long-poll', 'off'"):
+        DurableStream("http://host/x").follow(live=live)
+
+
 # ---- writing and reading ----
 
 

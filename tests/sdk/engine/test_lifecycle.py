@@ -6,6 +6,7 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -247,6 +248,12 @@ async def test_a_fault_of_our_own_fails_one_stream_and_not_the_provider(
 def test_a_client_id_that_cannot_travel_is_refused(client_id: str) -> None:
     with pytest.raises(ConfigurationError, match="cannot be a client id"):
         Provider("http://127.0.0.1", client_id=client_id)
+
+
+@pytest.mark.parametrize("live", ["off", "longpoll", True])
+def test_a_provider_that_would_not_follow_its_streams_is_refused(live: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"live=.* 'auto', 'sse', 'long-poll'"):
+        Provider("http://127.0.0.1", live=live)
 
 
 async def _increment(count: ServerState[int]) -> None:
