@@ -64,14 +64,18 @@ def as_checkpoint(place: Offset | Checkpoint) -> Checkpoint:
         ConfigurationError: this cannot be an offset, or there is something to skip behind `NOW`.
     """
     given = place if isinstance(place, Checkpoint) else Checkpoint(place)
-    if not is_valid_token(given.offset):
+    if not _is_offset(given.offset):
         raise ConfigurationError(
-            f"{given.offset[:80]!r} cannot be an offset",
+            f"{given.offset!r:.80} cannot be an offset",
             hint="Use START, NOW, the next_offset of an answer, or a Checkpoint",
         )
     if given.skip < 0 or (given.skip and given.offset == NOW):
         raise ConfigurationError(f"A checkpoint at {given.offset} cannot skip {given.skip}")
     return given
+
+
+def _is_offset(place: object) -> bool:
+    return isinstance(place, str) and is_valid_token(place)
 
 
 class Progress:

@@ -24,7 +24,7 @@ def check_header_name(name: str) -> None:
         raise ConfigurationError(f"{name!r} cannot be the name of a header")
 
 
-def check_header_value(value: str, what: str) -> None:
+def check_header_value(value: object, what: str) -> None:
     """Nothing, if a header can have this value.
 
     Args:
@@ -34,6 +34,8 @@ def check_header_value(value: str, what: str) -> None:
     Raises:
         ConfigurationError: it cannot.
     """
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{what} must be a string, not {type(value).__name__}")
     if _VALUE.fullmatch(value):
         return
     if _VALUE.fullmatch(value.strip()):

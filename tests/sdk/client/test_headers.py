@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 import anyio
 import pytest
@@ -115,6 +116,14 @@ async def test_our_own_headers_are_checked_like_the_users(connect: Connect, dead
 
     with pytest.raises(ConfigurationError, match="'Content-Type'"):
         await stream.create()
+
+
+@pytest.mark.anyio
+async def test_a_number_is_no_value_of_a_header(connect: Connect, dead_url: str) -> None:
+    seq: Any = 5
+
+    with pytest.raises(ConfigurationError, match="'Stream-Seq' must be a string, not int"):
+        await connect(dead_url, content_type="application/json").append(1, seq=seq)
 
 
 @pytest.mark.parametrize("headers", HEADERS)

@@ -228,6 +228,12 @@ async def test_pages_end_at_the_tail(stream: DurableStream) -> None:
     assert [page.up_to_date for page in pages] == [False] * (len(pages) - 1) + [True]
 
 
+@pytest.mark.parametrize("offset", [-1, 0, None, b"-1"])
+def test_an_offset_is_text(offset: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^(-1|0|None|b'-1') cannot be an offset"):
+        DurableStream("http://host/x").follow(offset)
+
+
 async def test_an_offset_that_cannot_be_one_is_not_sent(stream: DurableStream) -> None:
     with pytest.raises(ConfigurationError, match="cannot be an offset"):
         await stream.read(Offset("a&b"))
