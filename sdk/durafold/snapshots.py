@@ -10,8 +10,9 @@ each a JSON stream with one message:
     {"type": "snapshot", "v": 1, "snapshot": {"state": ..., "offset": ..., ...}, "digest": "<64 digits>"}
 
 A writer replaces the older one of the two, so a crash in the middle, or several writers at a time, always
-leave a whole one; readers take the newer of those that are whole. The digest is SHA-256 of the snapshot's
-JSON text with sorted keys; with a secret it is HMAC-SHA256, and snapshots of others are not taken.
+leave a whole one; readers take the newer of those that are whole. The digest is SHA-256 of the stream's name
+and the snapshot's JSON text with sorted keys, so that one which was copied from another stream is not taken;
+with a secret it is HMAC-SHA256, and those of others are not taken either.
 
 Who may write to the companions decides what new clients see: without a secret, let the server give that right
 to those only who may write to the stream itself.
@@ -105,6 +106,7 @@ class SnapshotStore(Generic[S]):
         self.policy = policy
         self._fingerprint = fingerprint
         self._states = states
+        self._purpose = b"durafold snapshot\n" + key.encode() + b"\n"
         self._slots = [open_stream(companion) for companion in companion_keys(key, fingerprint)]
 
     async def newest(self) -> Snapshot[S] | None:
@@ -164,7 +166,7 @@ class SnapshotStore(Generic[S]):
             "type": "snapshot",
             "v": _FORM,
             "snapshot": dumped,
-            "digest": digest(dumped, self.policy.secret),
+            "digest": digest(dumped, self.policy.secret, purpose=self._purpose),
         }
         return message if len(json.dumps(message)) <= self.policy.max_bytes else None
 
@@ -172,7 +174,8 @@ class SnapshotStore(Generic[S]):
         if not isinstance(message, dict) or message.get("v") != _FORM:
             return None
         dumped = message.get("snapshot")
-        return dumped if is_digest(message.get("digest"), dumped, self.policy.secret) else None
+        is_ours = is_digest(message.get("digest"), dumped, self.policy.secret, purpose=self._purpose)
+        return dumped if is_ours else None
 
 
 async def _delete(slot: DurableStream) -> None:

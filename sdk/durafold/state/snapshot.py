@@ -19,7 +19,7 @@ from durafold.state.json_values import NotJson
 from durafold.state.models import Model
 from durafold.state.outcomes import UnknownAction
 from durafold.state.reducer import name_of, version_of
-from durafold.state.replica import Confirmed
+from durafold.state.replica import START, Confirmed
 
 __all__ = ["Snapshot", "dump_snapshot", "fingerprint", "load_snapshot", "restore", "take_snapshot"]
 
@@ -122,7 +122,7 @@ def dump_snapshot(snapshot: Snapshot[S], states: Model) -> dict[str, Any]:
 def load_snapshot(value: Any, states: Model) -> Snapshot[Any] | None:
     """The snapshot in a JSON value made by `dump_snapshot`, or None if it is not one of these types."""
     try:
-        return Snapshot(
+        snapshot = Snapshot(
             state=states.parse(value["state"]),
             offset=str(value["offset"]),
             revision=int(value["revision"]),
@@ -133,6 +133,12 @@ def load_snapshot(value: Any, states: Model) -> Snapshot[Any] | None:
         )
     except (AttributeError, KeyError, TypeError, ValueError, ValidationError, UnknownAction):
         return None
+    return snapshot if _has_place(snapshot) else None
+
+
+def _has_place(snapshot: Snapshot[Any]) -> bool:
+    """Whether it can be read on from: from `now` messages would be missed, from the start folded twice."""
+    return snapshot.offset not in ("", "now") and (snapshot.offset != START or snapshot.position == 0)
 
 
 def _parse(states: Model, dumped: Any) -> Any:

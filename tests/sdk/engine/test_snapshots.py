@@ -15,7 +15,7 @@ from durafold.engine import StreamReset
 from durafold.errors import ConfigurationError
 from durafold.hydrate import load_stream_with_reducer
 from durafold.provider import Provider
-from durafold.snapshots import SnapshotPolicy, companion_keys
+from durafold.snapshots import SnapshotPolicy, SnapshotStore, companion_keys
 from durafold.state.reducer import reducer
 from support.server import ServerProcess
 from support.waiting import eventually
@@ -136,6 +136,29 @@ async def test_a_snapshot_that_is_not_whole_is_not_used(server: ServerProcess, k
 
     async with Provider(server.url, snapshots=READ_ONLY) as party:
         assert (await party.server_reducer(adding, 0, key).ready()).value == sum(range(200))
+
+
+@pytest.mark.parametrize("secret", [None, b"0123456789abcdef"])
+async def test_r11_a_snapshot_of_another_stream_is_not_used(
+    server: ServerProcess, key: str, secret: bytes | None
+) -> None:
+    policy = SnapshotPolicy(every=100, jitter_s=0, secret=secret)
+    await append(server, key, range(200))
+    await write_snapshot(server, key, policy)
+    async with Provider(server.url) as party:
+        definition = party.server_reducer(adding, 0, key)._engine.definition
+    fingerprint = definition.fingerprint
+    theirs, ours = (companion_keys(name, fingerprint)[0] for name in (key, f"{key}/other"))
+    async with (
+        DurableStream(f"{server.url}/{theirs}") as source,
+        DurableStream(f"{server.url}/{ours}", content_type="application/json") as target,
+    ):
+        await target.create()
+        await target.append((await source.read_json())[0])
+
+        common = (fingerprint, definition.states, policy)
+        assert await SnapshotStore(key, *common, lambda _: source).newest() is not None
+        assert await SnapshotStore(f"{key}/other", *common, lambda _: target).newest() is None
 
 
 async def test_with_a_secret_the_snapshots_of_others_are_not_taken(server: ServerProcess, key: str) -> None:
