@@ -182,8 +182,12 @@ def _by_type_field(declared: Any) -> TypeAdapter[Any] | None:
 
 
 def _unknown_tag(error: ValidationError) -> Any:
-    first = error.errors(include_url=False)[0]
     # A tag that is unknown deeper inside is an invalid part of a known action.
-    return (
-        first.get("ctx", {}).get("tag") if first["type"] == "union_tag_invalid" and not first["loc"] else None
-    )
+    for found in error.errors(include_url=False):
+        if found["type"] == "union_tag_invalid" and not found["loc"]:
+            return found["ctx"]["tag"]
+        if found["type"] == "literal_error" and found["loc"] == (
+            "type",
+        ):  # there is only one type of actions
+            return found["input"]
+    return None

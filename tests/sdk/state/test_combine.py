@@ -43,6 +43,22 @@ def step(state: Any, payload: Any) -> Any:
     return action_step(both, actions_of(both))(state, action(payload))
 
 
+class Tick(BaseModel):
+    type: Literal["tick"] = "tick"
+
+
+def ticks(state: int, action: Tick) -> int:
+    return state + 1
+
+
+def test_r9_an_action_passes_a_part_that_knows_only_one_type() -> None:
+    parts = combine_reducers({"word": filters, "ticks": ticks})
+    fold_one = action_step(parts, actions_of(parts))
+
+    assert fold_one({"word": "m", "ticks": 0}, action({"type": "tick"})) == {"word": "m", "ticks": 1}
+    assert fold_one({"word": "m", "ticks": 0}, action({"type": "clear"})) == {"word": "", "ticks": 0}
+
+
 def test_an_action_goes_to_the_parts_that_know_it() -> None:
     after = step(step(initial, {"type": "add", "text": "milk"}), {"type": "filter", "word": "m"})
 

@@ -158,6 +158,14 @@ def test_an_unknown_tag_is_unknown_and_an_invalid_payload_is_poison() -> None:
     assert fold(read, None, action("add"), 0)[1].verdict == "poison"
 
 
+@pytest.mark.parametrize("actions", [Add, Left])
+def test_r9_an_unknown_type_is_unknown_where_there_is_only_one_type_of_actions_too(actions: Any) -> None:
+    read = action_step(last_action, action_model(last_action, actions))
+
+    assert fold(read, None, action({"type": "archive"}), 0)[1].verdict == "unknown"
+    assert fold(read, None, action({"type": actions.__name__.lower()}), 0)[1].verdict == "poison"
+
+
 def test_what_is_dispatched_may_be_a_dict_that_matches_the_model() -> None:
     assert action_model(last_action).dump({"type": "toggle", "id": 3}) == {"type": "toggle", "id": 3}
 
