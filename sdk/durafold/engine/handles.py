@@ -17,7 +17,7 @@ from durafold.errors import ConfigurationError
 from durafold.state.history import History
 from durafold.state.replica import Fault
 from durafold.state.snapshot import Snapshot, take_snapshot
-from durafold.wire.offsets import is_valid_token
+from durafold.wire.offsets import NOW, is_valid_token
 
 __all__ = ["Handle", "Path", "ServerReducer", "ServerState"]
 
@@ -80,7 +80,7 @@ class Handle(Reading[S]):
             offset: of this stream, such as the `offset` of another handle of its key.
 
         Raises:
-            ConfigurationError: it is no offset.
+            ConfigurationError: it cannot be an offset of any stream.
             DurafoldError: the server refuses to serve the stream. While there is no connection, it waits.
             ProviderClosed: the provider was closed before.
 
@@ -93,10 +93,9 @@ class Handle(Reading[S]):
             7
             7
         """
-        if not is_valid_token(offset):
-            raise ConfigurationError(
-                f"{offset[:80]!r} is no offset", hint="Pass the `offset` of another handle of this key"
-            )
+        if offset == NOW:  # it sorts behind all offsets, so that none would ever reach it
+            raise _no_offset(offset)
+        _require_token(offset)
         await self._engine.reached(offset)
         return self
 
@@ -219,6 +218,7 @@ class Handle(Reading[S]):
         """The state that the stream had at an offset, such as that of a handle or dispatch earlier.
 
         Raises:
+            ConfigurationError: it cannot be an offset of any stream.
             StreamGone: the server no longer keeps the beginning.
             BadRequest: it is no offset of the stream.
             StateError: the stream holds the same message many times over, without ids, and others append
@@ -235,6 +235,7 @@ class Handle(Reading[S]):
             >>> await stock.at(then)
             2
         """
+        _require_token(offset)
         return await self._engine.at(offset)
 
 
@@ -349,6 +350,17 @@ class ServerReducer(Handle[S], Generic[S, A]):
             ProviderClosed: the provider was closed.
         """
         return self._engine.own.dispatch("action", action)
+
+
+def _require_token(offset: object) -> None:
+    if not isinstance(offset, str) or not is_valid_token(offset):
+        raise _no_offset(offset)
+
+
+def _no_offset(given: object) -> ConfigurationError:
+    return ConfigurationError(
+        f"{str(given)[:80]!r} is no offset", hint="Pass the `offset` of another handle of this key"
+    )
 
 
 def _steps(path: Path) -> list[str | int]:

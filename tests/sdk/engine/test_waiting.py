@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import anyio
 import pytest
 
-from durafold.client import Offset
 from durafold.errors import ConfigurationError, ProviderClosed
 from durafold.testing import LocalServer
 
@@ -63,10 +63,18 @@ async def test_waiting_ends_with_the_provider(server: LocalServer) -> None:
                 await bens.wait_for(anns.offset)
 
 
-async def test_what_is_no_offset_is_not_waited_for(server: LocalServer) -> None:
+@pytest.mark.parametrize("offset", ["a,b", "", "a b", "é", "x" * 257, "now", None, 5])
+async def test_what_is_no_offset_is_not_waited_for(server: LocalServer, offset: Any) -> None:
+    async with server.provider("ann") as ann:
+        with pytest.raises(ConfigurationError, match="is no offset"), anyio.fail_after(5):
+            await ann.server_state(0, "count").wait_for(offset)
+
+
+@pytest.mark.parametrize("offset", ["a,b", "", None])
+async def test_there_is_no_state_at_what_is_no_offset(server: LocalServer, offset: Any) -> None:
     async with server.provider("ann") as ann:
         with pytest.raises(ConfigurationError, match="is no offset"):
-            await ann.server_state(0, "count").wait_for(Offset("a,b"))
+            await ann.server_state(0, "count").at(offset)
 
 
 async def test_after_flush_the_server_has_everything(server: LocalServer) -> None:
