@@ -57,7 +57,7 @@ async def test_what_was_saved_is_loaded() -> None:
 @pytest.mark.parametrize(
     "other", [key_of("b"), key_of("a", fingerprint="g"), key_of("a", scope="somebody else")]
 )
-async def test_nothing_is_found_for_another_stream_reducer_or_user(other: CacheKey) -> None:
+async def test_r11_nothing_is_found_for_another_stream_reducer_or_user(other: CacheKey) -> None:
     cache = MemoryStateCache()
     await cache.save(key_of("a"), snapshot_of(1))
 
@@ -324,7 +324,7 @@ async def test_a_cached_state_is_shown_while_the_server_is_down(
         assert count.value == 6
 
 
-async def test_nothing_optimistic_is_ever_cached(server: ServerProcess, key: str) -> None:
+async def test_r5_nothing_optimistic_is_ever_cached(server: ServerProcess, key: str) -> None:
     cache = MemoryStateCache()
     async with (
         WatchedClient() as client,
@@ -346,7 +346,7 @@ async def test_nothing_optimistic_is_ever_cached(server: ServerProcess, key: str
         assert (await party.server_state(0, key).ready()).value == 1
 
 
-async def test_no_cache_is_written_past_a_fault(server: ServerProcess, key: str) -> None:
+async def test_r8_no_cache_is_written_past_a_fault(server: ServerProcess, key: str) -> None:
     cache = MemoryStateCache()
     async with Provider(server.url, cache=cache, on_error=lambda error: None) as party:
         todos = party.server_reducer(todo_reducer, Todos(), key)
@@ -392,7 +392,7 @@ async def test_a_broken_cache_costs_time_and_nothing_else(
     assert {str(error) for error in errors} == {"cannot load", "cannot save", "cannot drop"}
 
 
-async def test_the_cached_state_of_a_deleted_stream_is_dropped(server: ServerProcess, key: str) -> None:
+async def test_r12_the_cached_state_of_a_deleted_stream_is_dropped(server: ServerProcess, key: str) -> None:
     cache = MemoryStateCache()
     async with Provider(server.url, cache=cache) as party:
         await party.server_state(0, key).set(5)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize("live", ["sse", "long-poll"])
-async def test_a_half_open_connection_is_noticed_and_what_was_missed_is_read(
+async def test_r14_a_half_open_connection_is_noticed_and_what_was_missed_is_read(
     server: ServerProcess, key: str, live: Any
 ) -> None:
     attentive = ClientSettings(

@@ -57,7 +57,7 @@ def test_progress_is_told_only_to_those_who_want_it(listeners: Listeners) -> Non
     assert told == ["progress", "value", "progress"]
 
 
-def test_what_one_raises_is_reported_and_the_others_are_told(
+def test_r13_what_one_raises_is_reported_and_the_others_are_told(
     listeners: Listeners, raised: list[Exception]
 ) -> None:
     told: list[int] = []
@@ -97,7 +97,7 @@ def test_one_that_is_subscribed_by_another_is_told_of_the_next_change(listeners:
     assert told == [1]
 
 
-def test_a_change_made_by_a_callback_is_told_after_the_present_round(listeners: Listeners) -> None:
+def test_r13_a_change_made_by_a_callback_is_told_after_the_present_round(listeners: Listeners) -> None:
     told: list[str] = []
 
     def changes_once() -> None:

@@ -100,7 +100,7 @@ async def test_what_was_sent_and_not_seen_to_come_back_counts_once(
             assert handle.confirmed == list(range(21))
 
 
-async def test_a_client_goes_on_under_its_id_and_is_not_fenced(
+async def test_r1_a_client_goes_on_under_its_id_and_is_not_fenced(
     server: ServerProcess, key: str, file: Path
 ) -> None:
     ids = set()

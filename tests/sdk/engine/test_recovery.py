@@ -150,7 +150,7 @@ async def test_no_action_is_lost_doubled_or_hidden_on_a_bad_network(
 # ---- streams that vanish ----
 
 
-async def test_a_stream_that_was_deleted_and_made_anew_is_read_from_its_start(
+async def test_r12_a_stream_that_was_deleted_and_made_anew_is_read_from_its_start(
     server: ServerProcess, key: str
 ) -> None:
     notices: list[object] = []
@@ -302,7 +302,7 @@ async def test_a_stream_that_is_gone_is_told_once_to_begin_again(errors: list[Ex
 
 
 @pytest.mark.parametrize(("status", "error"), [(401, Unauthorized), (403, Forbidden)])
-async def test_an_action_that_the_server_refuses_is_taken_back_and_later_ones_go_on(
+async def test_r6_an_action_that_the_server_refuses_is_taken_back_and_later_ones_go_on(
     server: ServerProcess, key: str, status: int, error: type[Exception]
 ) -> None:
     async with (
@@ -379,7 +379,7 @@ async def test_a_stream_that_may_not_be_read_is_an_error_until_it_may(
         assert [type(error) for error in errors] == [Unauthorized]
 
 
-async def test_a_producer_whose_numbers_the_server_forgot_begins_anew_without_doubling(
+async def test_r2_a_producer_whose_numbers_the_server_forgot_begins_anew_without_doubling(
     server: ServerProcess, key: str
 ) -> None:
     async with (
@@ -399,7 +399,7 @@ async def test_a_producer_whose_numbers_the_server_forgot_begins_anew_without_do
         assert count.client_id == client_id
 
 
-async def test_whoever_lost_its_id_to_another_process_takes_a_new_one(
+async def test_r2_whoever_lost_its_id_to_another_process_takes_a_new_one(
     server: ServerProcess, key: str
 ) -> None:
     async with (
@@ -443,7 +443,7 @@ async def test_what_the_server_has_already_is_not_sent_again_under_a_new_id(
         assert await count.increment() == 3
 
 
-async def test_whoever_finds_its_name_misused_takes_a_new_one_and_loses_nothing(
+async def test_r1_whoever_finds_its_name_misused_takes_a_new_one_and_loses_nothing(
     server: ServerProcess, key: str
 ) -> None:
     async with DurableStream(f"{server.url}/{key}") as stream, Provider(server.url) as party:

@@ -140,7 +140,7 @@ async def test_on_a_bad_network_all_replicas_equal_the_replay_of_the_log(seed: i
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_functional_increments_are_all_counted_on_a_bad_network(seed: int) -> None:
+async def test_r7_functional_increments_are_all_counted_on_a_bad_network(seed: int) -> None:
     async with LocalServer(seed=seed, fault_share=0.15) as server, anyio.create_task_group() as life:
         parties = [server.provider(f"c{who}", on_error=lambda error: None) for who in range(4)]
         for party in parties:

@@ -239,7 +239,7 @@ async def test_what_a_function_returns_must_have_a_json_form(server: ServerProce
             await party.server_state(0, key).set(lambda value: {value})  # type: ignore[arg-type, return-value]
 
 
-async def test_a_hundred_functional_updates_by_twenty_clients_are_a_hundred(
+async def test_r7_a_hundred_functional_updates_by_twenty_clients_are_a_hundred(
     server: ServerProcess, key: str
 ) -> None:
     async with anyio.create_task_group() as tasks:
@@ -303,7 +303,7 @@ async def test_only_the_first_of_two_equal_actions_counts(server: ServerProcess,
     assert sorted(outcomes) == ["ActionRejected: seat 1 is on the list already", "applied"]
 
 
-async def test_a_rejected_action_disappears_and_others_go_on(server: ServerProcess, key: str) -> None:
+async def test_r6_a_rejected_action_disappears_and_others_go_on(server: ServerProcess, key: str) -> None:
     async with Provider(server.url) as party:
         todos = party.server_reducer(todo_reducer, Todos(), key)
         todos.dispatch(Add(text="milk"))
@@ -354,7 +354,7 @@ async def test_a_shell_script_can_set_a_shared_value(server: ServerProcess, key:
 # ---- faults ----
 
 
-async def test_an_action_that_breaks_the_reducer_is_skipped_and_recorded(
+async def test_r8_an_action_that_breaks_the_reducer_is_skipped_and_recorded(
     server: ServerProcess, key: str, errors: list[Exception]
 ) -> None:
     async with Provider(server.url, on_error=errors.append) as party:
@@ -374,7 +374,7 @@ async def test_an_action_that_breaks_the_reducer_is_skipped_and_recorded(
         assert [type(error) for error in errors] == [ZeroDivisionError]
 
 
-async def test_an_action_of_a_newer_version_is_skipped_and_makes_the_state_partial(
+async def test_r9_an_action_of_a_newer_version_is_skipped_and_makes_the_state_partial(
     server: ServerProcess, key: str, errors: list[Exception]
 ) -> None:
     async with (
@@ -390,7 +390,7 @@ async def test_an_action_of_a_newer_version_is_skipped_and_makes_the_state_parti
         assert todos.faults[0].reason == "there is no action of type 'archive'"
 
 
-async def test_a_client_may_rather_halt_than_skip(
+async def test_r8_a_client_may_rather_halt_than_skip(
     server: ServerProcess, key: str, errors: list[Exception]
 ) -> None:
     async with (
@@ -459,7 +459,7 @@ async def test_listeners_are_told_of_changes_by_anybody(server: ServerProcess, k
         assert seen == [1, 2]
 
 
-async def test_the_echo_of_an_own_action_is_no_change(server: ServerProcess, key: str) -> None:
+async def test_r4_the_echo_of_an_own_action_is_no_change(server: ServerProcess, key: str) -> None:
     async with Provider(server.url) as party:
         items = await party.server_state(["a"], key).ready()
         told: list[Any] = []
@@ -672,7 +672,7 @@ def _draws(state: list[str], action: str, ctx: Context) -> list[str]:
     return [*state, f"{action} {ctx.uuid()} {ctx.integer(1, 6)} {ctx.ts_ms}"]
 
 
-async def test_ids_and_dice_of_a_reducer_are_the_same_for_everybody_from_the_first_moment(
+async def test_r10_ids_and_dice_of_a_reducer_are_the_same_for_everybody_from_the_first_moment(
     server: ServerProcess, key: str
 ) -> None:
     async with Provider(server.url, strict=True) as mine, Provider(server.url, strict=True) as yours:

@@ -101,7 +101,7 @@ async def test_there_are_never_more_than_two_and_the_newer_one_counts(
     assert sorted(messages[0]["snapshot"]["position"] for messages in found) == [450, 600]
 
 
-async def test_copies_are_recognised_across_a_snapshot(server: ServerProcess, key: str) -> None:
+async def test_r3_copies_are_recognised_across_a_snapshot(server: ServerProcess, key: str) -> None:
     async with Provider(server.url) as party:
         total = party.server_reducer(adding, 0, key)
         for _ in range(5):

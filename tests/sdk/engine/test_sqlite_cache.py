@@ -54,7 +54,7 @@ async def test_another_process_finds_what_was_saved(file: Path) -> None:
 @pytest.mark.parametrize(
     "other", [key_of("b"), key_of("a", fingerprint="g"), key_of("a", scope="somebody else")]
 )
-async def test_nothing_is_found_for_another_stream_reducer_or_user(file: Path, other: CacheKey) -> None:
+async def test_r11_nothing_is_found_for_another_stream_reducer_or_user(file: Path, other: CacheKey) -> None:
     cache = SqliteStateCache(file)
     await cache.save(key_of("a"), snapshot_of({}))
 

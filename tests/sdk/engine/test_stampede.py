@@ -102,7 +102,7 @@ class _Page(httpx.AsyncByteStream):
         yield b"[]"
 
 
-async def test_an_outage_of_six_seconds_makes_no_stampede(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_r14_an_outage_of_six_seconds_makes_no_stampede(capsys: pytest.CaptureFixture[str]) -> None:
     town = Town()
     async with AsyncExitStack() as stack:
         clients = [httpx.AsyncClient(transport=town, trust_env=False) for _ in range(CLIENTS)]

@@ -267,7 +267,7 @@ def test_strict_mode_finds_a_reducer_that_changes_its_action() -> None:
         strict_step(action_step(pop))("", action(["milk"]))
 
 
-def test_strict_mode_finds_a_reducer_that_uses_time_or_chance() -> None:
+def test_r10_strict_mode_finds_a_reducer_that_uses_time_or_chance() -> None:
     ticks = itertools.count()
 
     with pytest.raises(ImpureReducer, match="two results"):

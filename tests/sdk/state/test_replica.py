@@ -61,7 +61,7 @@ def test_an_action_is_shown_before_anything_is_sent() -> None:
     assert replica.version == 1
 
 
-def test_its_echo_confirms_it_without_touching_the_view() -> None:
+def test_r4_its_echo_confirms_it_without_touching_the_view() -> None:
     before = dispatched(fresh(), 1, "milk")
 
     after = confirm(step, before, batch(action("milk", "me:1"))).replica
@@ -120,7 +120,7 @@ def test_an_action_whose_effect_raises_does_not_break_the_view() -> None:
     assert [entry.shown for entry in replica.pending] == [False, True]
 
 
-def test_a_second_copy_of_an_action_is_ignored() -> None:
+def test_r3_a_second_copy_of_an_action_is_ignored() -> None:
     confirmed = fold_batch(
         step, start(), batch(action("a", "you:1"), action("b", "you:1"), action("c", "you:0"))
     ).confirmed
@@ -211,7 +211,7 @@ def test_a_true_in_place_of_a_one_is_a_change() -> None:
     assert confirm(set_state_step(), replica, batch(line("set", True))).replica.version == 1
 
 
-def test_own_echoes_out_of_step_with_others_give_the_order_of_the_log() -> None:
+def test_r5_own_echoes_out_of_step_with_others_give_the_order_of_the_log() -> None:
     replica = dispatched(dispatched(fresh(), 1, "b"), 2, "c")
 
     replica = confirm(step, replica, batch(action("b", "me:1"), action("a", "you:1"))).replica
@@ -319,7 +319,7 @@ def test_the_client_whose_last_message_is_furthest_back_is_forgotten_first(
     ]
 
 
-def test_what_was_seen_does_not_depend_on_how_the_log_was_cut_into_batches(
+def test_r3_what_was_seen_does_not_depend_on_how_the_log_was_cut_into_batches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "MAX_SEEN_CLIENTS", 2)

@@ -133,7 +133,7 @@ def test_a_fingerprint_is_the_same_in_every_process() -> None:
     ],
     ids=["name", "version", "actions", "states", "initial state"],
 )
-def test_whatever_decides_the_meaning_of_a_state_changes_the_fingerprint(
+def test_r11_whatever_decides_the_meaning_of_a_state_changes_the_fingerprint(
     other: Any, actions: Model, states: Model, initial: Any
 ) -> None:
     assert fingerprint(other, actions, states, initial) != fingerprint(
