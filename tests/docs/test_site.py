@@ -35,6 +35,25 @@ def test_everything_that_a_module_exports_is_on_the_api_page(module: str) -> Non
     assert set(names_of(module)) - shown == set()
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        "client.DurableStream.create",
+        "client.Follower.iter_json",
+        "client.IdempotentProducer.flush",
+        "state_protocol.StreamDB.write",
+        "Provider.server_state",
+        "Reading.value",
+        "ServerReducer.dispatch",
+        "ServerState.increment",
+    ],
+)
+def test_what_blocking_classes_take_over_is_listed_on_the_api_page(method: str) -> None:
+    _, _, blocking = API.read_text().partition("From `durafold.blocking`.")
+
+    assert f"][durafold.{method}]: " in blocking
+
+
 @pytest.mark.timeout(300)
 def test_the_site_builds_without_a_complaint() -> None:
     built = subprocess.run(

@@ -8,10 +8,12 @@ mkdocstrings fills it in from signatures and docstrings when the site is built. 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 import durafold
+from durafold.blocking.mirror import blocking_words
 
 __all__ = ["FAMILIES", "api_page", "names_of"]
 
@@ -52,8 +54,9 @@ FAMILIES: Final = {
 
 REMARKS: Final = {
     "durafold.blocking": """\
-Classes have the methods, arguments and errors of those with the same names above, without `async` and
-`await`. What differs is said here.
+Classes have the methods, arguments and errors of those with the same names elsewhere on this page, without
+`async` and `await`. They are listed here, each with a link to where its arguments and errors are described;
+what differs is described here.
 
 """,
 }
@@ -109,7 +112,50 @@ def _is_from_another_section(module: str, name: str) -> bool:
 
 def _section(title: str, module: str, names: list[str]) -> str:
     origin = f"From `{module}`.\n\n" if module else ""
-    return f"## {title}\n\n{origin}{REMARKS.get(module, '')}" + "".join(f"::: {name}\n\n" for name in names)
+    entries = [f"::: {name}\n\n{_taken_over(module, name)}" for name in names]
+    return f"## {title}\n\n{origin}{REMARKS.get(module, '')}" + "".join(entries)
+
+
+def _taken_over(module: str, name: str) -> str:
+    """A list of what a blocking class takes from its asynchronous one, which mkdocstrings does not see."""
+    face = getattr(import_module(module), name.rpartition(".")[2]) if module == "durafold.blocking" else None
+    bases = inspect.getmro(face) if inspect.isclass(face) else ()
+    twin = next(filter(None, (_twin(one.__name__) for one in bases)), None)
+    if twin is None:
+        return ""
+    found = list(_members_taken_over(face, *twin))
+    return f"As [`{twin[0]}`][{twin[0]}] has them:\n\n" + "\n".join(found) + "\n\n" if found else ""
+
+
+def _twin(name: str) -> tuple[str, type] | None:
+    """Where the asynchronous class of this name is described, and the class; None if it is not."""
+    for module in ("durafold.client", "durafold.state_protocol", "durafold"):
+        if name in names_of(module):
+            return f"{module}.{name}", getattr(import_module(module), name)
+    return None
+
+
+def _members_taken_over(face: Any, origin: str, twin: type) -> Iterator[str]:
+    for name in dir(face):
+        text = getattr(face, name).__doc__
+        original = getattr(twin, name, None)
+        if name.startswith("_") or not text or text != blocking_words(getattr(original, "__doc__", None)):
+            continue
+        yield f"- [`{name}{_arguments(getattr(face, name))}`][{origin}.{name}]: {_summary(text)}"
+
+
+def _arguments(member: Any) -> str:
+    """Names and defaults of a method's arguments; nothing for a property."""
+    if not callable(member):
+        return ""
+    _, *parameters = inspect.signature(member).parameters.values()
+    return str(inspect.Signature([one.replace(annotation=one.empty) for one in parameters]))
+
+
+def _summary(text: str) -> str:
+    """The first sentence."""
+    sentence = " ".join(inspect.cleandoc(text).partition("\n\n")[0].split()).partition(". ")[0]
+    return sentence.removesuffix(".") + "."
 
 
 if __name__ == "__main__":
