@@ -56,7 +56,7 @@ class Chat:
                 try:
                     async for text in model(conversation(await self.messages())):
                         await producer.append({"type": "piece", "turn": turn, "text": text})
-                except httpx.HTTPError as exc:
+                except (httpx.HTTPError, ValueError) as exc:  # or what it says is no JSON
                     end["error"] = f"The model does not answer: {exc}"
                 await producer.append(end)
         finally:

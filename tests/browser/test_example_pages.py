@@ -1,7 +1,8 @@
-"""What only a browser can show of the Reflex examples: dragging todos into order, drawing on a board."""
+"""What only a browser can show of the examples: dragging, drawing, a page that outlives its server."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ pytest.importorskip("selenium", reason="EXAMPLES WERE NOT TESTED IN A BROWSER: p
 from selenium.webdriver import Keys
 
 from support.browser_page import Page
-from support.examples import EXAMPLES
+from support.examples import EXAMPLES, web_app
 from support.ports import free_port
 from support.reflex_app import ReflexApp
 from support.windows import require_chromium
@@ -90,3 +91,23 @@ def test_a_line_shows_while_it_is_drawn_and_is_kept_and_undone_as_a_whole(app: R
         there.wait_for(lambda: there.all(".shape") == [])
         here.wait_for(lambda: here.all(".shape") == [])
         assert (here.errors(), there.errors()) == ([], [])
+
+
+def test_an_open_chat_learns_that_its_answer_was_stopped_and_takes_the_next_question(tmp_path: Path) -> None:
+    require_chromium()
+    port = free_port()
+    program = EXAMPLES / "ai_chat" / "app.py"
+    with (
+        web_app(program, tmp_path, port, PAUSE_S="0.2") as first,
+        Page(f"http://127.0.0.1:{port}/c/test") as page,
+    ):
+        page.wait_for(lambda: page.one("#state").text == "Live")
+        page.one("input").send_keys("Why?" + Keys.ENTER)
+        page.wait_for(lambda: page.one(".answer").text.startswith("You asked"))
+        first.end(signal.SIGKILL)
+        page.wait_for(lambda: page.one("#state").text == "Reconnecting…")
+
+        with web_app(program, tmp_path, port):
+            page.wait_for(lambda: "was stopped" in page.one(".failed").text)
+            page.one("input").send_keys("And why?" + Keys.ENTER)
+            page.wait_for(lambda: len(page.all(".answer")) == 2 and page.one("button").is_enabled())

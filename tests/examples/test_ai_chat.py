@@ -21,7 +21,7 @@ APP: Final = EXAMPLES / "ai_chat" / "app.py"
 
 
 class Endpoint(BaseHTTPRequestHandler):
-    """An OpenAI-compatible endpoint that says three words."""
+    """An OpenAI-compatible endpoint that says three words, or what is no JSON if it is confused."""
 
     asked: ClassVar[list[tuple[str, str | None, Any]]] = []
 
@@ -34,6 +34,7 @@ class Endpoint(BaseHTTPRequestHandler):
         chunks = [{"choices": [{"delta": {"role": "assistant"}}]}]
         chunks += [{"choices": [{"delta": {"content": word}}]} for word in ("Be", "cau", "se")]
         events = [json.dumps(chunk) for chunk in [*chunks, {"choices": []}]] + ["[DONE]"]
+        events = ["<html>"] if body["model"] == "confused" else events
         self.wfile.write("".join(f"data: {event}\n\n" for event in events).encode())
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
@@ -77,6 +78,18 @@ def test_an_answer_is_made_once_from_the_whole_conversation(tmp_path: Path, endp
     _, authorization, request = Endpoint.asked[0]
     assert authorization == "Bearer secret"
     assert request == {"model": "tiny", "messages": [{"role": "user", "content": "Why?"}], "stream": True}
+
+
+def test_what_a_model_says_amiss_ends_its_answer_and_not_the_chat(tmp_path: Path, endpoint: str) -> None:
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    with web_app(APP, tmp_path, port, OPENAI_BASE_URL=endpoint, OPENAI_MODEL="confused") as process:
+        ask(address, "Why?")
+        wait_for(process, address, "end")
+        first = log(address)
+        assert ask(address, "And why?").json() == {"turn": 2}
+
+    assert first[-1]["error"].startswith("The model does not answer: ")
 
 
 @pytest.mark.crash
