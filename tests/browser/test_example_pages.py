@@ -111,3 +111,20 @@ def test_an_open_chat_learns_that_its_answer_was_stopped_and_takes_the_next_ques
             page.wait_for(lambda: "was stopped" in page.one(".failed").text)
             page.one("input").send_keys("And why?" + Keys.ENTER)
             page.wait_for(lambda: len(page.all(".answer")) == 2 and page.one("button").is_enabled())
+
+
+def test_a_job_that_cannot_be_added_stays_in_the_field_and_the_page_says_why(tmp_path: Path) -> None:
+    require_chromium()
+    port = free_port()
+    program = EXAMPLES / "fastapi_embed" / "app.py"
+    with web_app(program, tmp_path, port) as first, Page(f"http://127.0.0.1:{port}/") as page:
+        page.wait_for(lambda: page.one("#state").text.startswith("Live"))
+        first.end(signal.SIGKILL)
+        page.wait_for(lambda: page.one("#state").text == "Reconnecting…")
+        page.one("input").send_keys("print" + Keys.ENTER)
+        page.wait_for(lambda: page.one("#state").text == "Not added: the server cannot be reached")
+
+        with web_app(program, tmp_path, port):
+            page.wait_for(lambda: page.one("#state").text.startswith("Live"))
+            page.one("input").send_keys(Keys.ENTER)
+            page.wait_for(lambda: [job.text for job in page.all("li span:first-child")] == ["print"])

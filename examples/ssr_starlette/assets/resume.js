@@ -1,5 +1,5 @@
 // Goes on where the server's HTML ends: it follows the stream from the offset in the page, so nothing is
-// fetched twice. Reconnecting is the browser's own, from the last offset that was received.
+// fetched twice. Reconnecting goes on from the last offset that was received.
 
 const { stream, offset } = JSON.parse(document.getElementById("resume").textContent)
 const entries = document.getElementById("entries")
