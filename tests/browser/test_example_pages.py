@@ -39,6 +39,11 @@ def texts(page: Page) -> list[str]:
     return [element.text for element in page.all("li[data-id] .text")]
 
 
+def nameless_buttons(page: Page) -> list[str]:
+    """Buttons that a screen reader has no name for."""
+    return [button.get_property("outerHTML") for button in page.all("button") if not button.accessible_name]
+
+
 def add(page: Page, *new: str) -> None:
     page.wait_for(lambda: bool(page.all(".empty, li[data-id]")))
     page.one("#new-todo").send_keys(*[text + Keys.ENTER for text in new])
@@ -66,6 +71,7 @@ def test_todos_are_put_in_order_by_mouse_finger_and_keys_until_the_app_is_away(a
         there.wait_for(lambda: texts(there) == ["b", "c", "a", "d"])
 
         there.screenshot("todo-phone")
+        assert nameless_buttons(there) == []
         assert (here.errors(), there.errors()) == ([], [])
 
         app.kill()
@@ -86,6 +92,9 @@ def test_a_line_shows_while_it_is_drawn_and_is_kept_and_undone_as_a_whole(app: R
         here.wait_for(lambda: not here.one("#undo").get_attribute("disabled"))
         there.reload()
         there.wait_for(lambda: len(there.all(".stroke")) == 1)
+        with Page(room, width=390) as phone:
+            phone.wait_for(lambda: 0 < phone.one(".stroke").rect["x"] < 390)
+            assert nameless_buttons(phone) == []
 
         here.one("#undo").click()
         there.wait_for(lambda: there.all(".shape") == [])

@@ -7,7 +7,11 @@ def framed(badge: rx.Component, *cards: rx.Component) -> rx.Component:
     return rx.el.div(
         rx.el.header(
             rx.el.div(rx.image("/favicon.svg", alt="", class_name="logo"), "durafold", class_name="brand"),
-            rx.el.div(badge, rx.color_mode.button(size="2", variant="ghost"), class_name="tools"),
+            rx.el.div(
+                badge,
+                rx.color_mode.button(size="2", variant="ghost", aria_label="Light or dark"),
+                class_name="tools",
+            ),
         ),
         rx.el.main(
             rx.heading("Shared state that stays.", as_="h1", size=rx.breakpoints(initial="7", sm="8")),

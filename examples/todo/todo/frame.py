@@ -12,7 +12,7 @@ def framed(people: rx.Component, *parts: rx.Component) -> rx.Component:
         rx.el.header(
             rx.el.div(rx.image("/favicon.svg", alt="", class_name="logo"), "durafold", class_name="brand"),
             people,
-            rx.color_mode.button(size="2", variant="ghost"),
+            rx.color_mode.button(size="2", variant="ghost", aria_label="Light or dark"),
         ),
         rx.el.main(rx.heading("Todos", as_="h1", size="7"), *parts),
         rx.script(src="/keys.js"),

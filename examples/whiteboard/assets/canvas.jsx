@@ -17,6 +17,7 @@ const MAX_POINTS = 390; // then the stroke goes on as another one
 const PATIENCE_MS = 4000; // for what was sent to come back
 
 export function Canvas({ shapes, others, onShow, onAction }) {
+  const paper = useRef(null);
   const svg = useRef(null);
   const press = useRef(null); // what the pointer does between down and up
   const [tool, setTool] = useState("stroke");
@@ -36,6 +37,9 @@ export function Canvas({ shapes, others, onShow, onAction }) {
     const timer = setTimeout(() => setSent({}), PATIENCE_MS);
     return () => clearTimeout(timer);
   }, [sent]);
+  useEffect(() => {
+    if (shapes.length && !press.current) reveal(paper.current);
+  }, [shapes.length > 0]);
   useKeys(setTool, editing);
 
   function send(action, shape) {
@@ -146,7 +150,7 @@ export function Canvas({ shapes, others, onShow, onAction }) {
   const seen = [...shapes.filter((shape) => !find(drafts, shape.id)), ...unique(drafts)];
   return (
     <main className="board">
-      <div className="paper">
+      <div className="paper" ref={paper}>
         <svg
           ref={svg}
           viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
@@ -186,6 +190,15 @@ function useLatest(call, everyMs) {
       Math.max(0, now.last + everyMs - performance.now()),
     );
   };
+}
+
+// On a phone the board is wider than the screen: it begins where something is drawn.
+function reveal(paper) {
+  const view = paper.getBoundingClientRect();
+  const drawn = [...paper.querySelectorAll("[data-shape]")];
+  const boxes = drawn.map((shape) => shape.getBoundingClientRect());
+  if (boxes.some((box) => box.left < view.right && box.right > view.left)) return;
+  drawn.at(-1)?.scrollIntoView({ block: "nearest", inline: "center" });
 }
 
 function useKeys(setTool, editing) {

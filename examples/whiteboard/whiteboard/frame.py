@@ -32,7 +32,7 @@ def header(shapes: Any, people: Any) -> rx.Component:
         button("undo-2", "Undo", shapes.undo, disabled=~shapes.can_undo, id="undo"),
         button("redo-2", "Redo", shapes.redo, disabled=~shapes.can_redo, id="redo"),
         button("trash-2", "Clear the board", shapes.dispatch({"type": "clear"}), id="clear"),
-        rx.color_mode.button(size="2", variant="ghost"),
+        rx.color_mode.button(size="2", variant="ghost", aria_label="Light or dark"),
     )
 
 
