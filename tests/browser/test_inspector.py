@@ -518,6 +518,32 @@ def test_the_state_is_shown_at_any_step_with_what_changed(
     page.wait_for(lambda: page.state == "null")
 
 
+def test_a_shared_value_begins_with_what_its_first_operation_needs_or_with_what_is_written(
+    page: InspectorPage, streams: ServerProcess, name: str
+) -> None:
+    make(streams, name, action(["increment", 1], 1, "op"), action(["increment", 2], 2, "op"))
+    page.open_stream(name, "?tab=state")
+    page.wait_for(lambda: page.state == "3")
+    assert page.one(".begin input").get_property("value") == "0"
+
+    page.one(".begin input").send_keys(Keys.HOME, "1", Keys.ENTER)
+    page.wait_for(lambda: page.state == "13")
+    page.open(f"#{page.place}")
+
+    page.wait_for(lambda: page.state == "13")
+    assert page.all(".mark") == []
+
+
+def test_a_beginning_that_is_no_json_is_not_gone_by(
+    page: InspectorPage, streams: ServerProcess, name: str
+) -> None:
+    make(streams, name, action(["append", "tent"], 1, "op"))
+    page.open_stream(name, "?tab=state&initial=[")
+
+    page.wait_for(lambda: page.state == '[ 1 ]\n0: "tent"')
+    assert page.one(".begin input").get_property("value") == "[]"
+
+
 def test_a_step_that_was_not_applied_is_marked_and_says_why(
     page: InspectorPage, streams: ServerProcess, name: str
 ) -> None:

@@ -103,6 +103,19 @@ export function applyOp(state, op) {
   return at(state, path, (value) => operation.apply(value, given[0]));
 }
 
+/** @type {Record<string, any>} */
+const EMPTY = { increment: 0, append: [], extend: [], remove: [], merge: {}, toggle: false };
+
+/** What a value may have been before its first operation; null if that does not tell. @param {any} op @returns {any} */
+export function valueBefore(op) {
+  if (!Array.isArray(op)) return null;
+  const [name, argument, last] = op;
+  const path = name === "put" || name === "toggle" ? argument : last;
+  if (Array.isArray(path) && path.length) return typeof path[0] === "string" ? {} : [];
+  if (name === "min" || name === "max") return argument;
+  return Object.hasOwn(EMPTY, name) ? EMPTY[name] : null;
+}
+
 /** @param {any} step */
 const isStep = (step) => typeof step === "string" || (Number.isInteger(step) && step >= 0);
 

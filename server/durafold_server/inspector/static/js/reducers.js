@@ -1,8 +1,8 @@
 // @ts-check
 /** The reducers that the page knows itself. Others are Python, and run on the server (`serverfold.js`). */
 
-import { isChange } from "./envelope.js";
-import { applyOp, UnknownAction } from "./ops.js";
+import { envelopeOf, isChange } from "./envelope.js";
+import { applyOp, UnknownAction, valueBefore } from "./ops.js";
 
 /**
  * @typedef {object} Reducer
@@ -13,13 +13,15 @@ import { applyOp, UnknownAction } from "./ops.js";
  * @property {(state: any, envelope: import("./envelope.js").Envelope) => any} step may throw `Reject`
  */
 
+/** @param {import("./envelope.js").Envelope} envelope */
+function change({ kind, payload, id }) {
+  const isBare = !id && typeof payload === "object" && payload !== null && "payload" in payload;
+  return isBare ? { kind: payload.type, payload: payload.payload } : { kind, payload };
+}
+
 /** @param {any} state @param {import("./envelope.js").Envelope} envelope */
 function setState(state, envelope) {
-  let { kind, payload } = envelope;
-  if (!envelope.id && typeof payload === "object" && payload !== null && "payload" in payload) {
-    kind = payload.type;
-    payload = payload.payload;
-  }
+  const { kind, payload } = change(envelope);
   if (kind === "set") return payload;
   if (kind === "op") return applyOp(state, payload);
   throw new UnknownAction(`shared values take messages of type set and op, not ${kind}`);
@@ -47,6 +49,15 @@ export const BUILT_IN = [
   { id: "set-state", label: "Shared value", hint: "server_state: set and op", initial: null, step: setState },
   { id: "state-protocol", label: "State Protocol", hint: "insert, update, delete by type and key", initial: {}, step: stateProtocol },
 ];
+
+/**
+ * What a shared value may have begun with, undefined if its first message sets it. Its default stands only in
+ * the programs that use it, so this is a guess. @param {any} message @returns {any}
+ */
+export function firstValue(message) {
+  const { kind, payload } = change(envelopeOf(message));
+  return kind === "op" ? valueBefore(payload) : undefined;
+}
 
 /** The reducer that fits a message best, or null. @param {any} message */
 export function guess(message) {

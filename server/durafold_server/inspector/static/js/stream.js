@@ -57,7 +57,7 @@ export class StreamPage {
     this.offsets = null;
     /** Offset of a message to select once it is there. @type {string | null} */
     this.target = null;
-    /** What a link asks time travel for. @type {{step?: number, reducer?: string}} */
+    /** What a link asks time travel for. @type {{step?: number, reducer?: string, initial?: string}} */
     this.wish = {};
     /** @type {ReturnType<typeof setTimeout> | null} */
     this.measuring = null;
@@ -138,7 +138,7 @@ export class StreamPage {
     }
     if (opening !== this.opening) return;
     const step = query.get("step");
-    this.wish = { step: step === null ? undefined : Number(step), reducer: query.get("reducer") ?? undefined };
+    this.wish = { step: step === null ? undefined : Number(step), reducer: query.get("reducer") ?? undefined, initial: query.get("initial") ?? undefined };
     await this.load(query.get("from") ?? (await this.whereToBegin(query.get("offset"))), query.get("offset"));
   }
 
@@ -330,6 +330,7 @@ export class StreamPage {
       tab: this.tab === "messages" ? null : this.tab,
       offset: state ? null : this.selected,
       reducer: state ? this.travel.chosen : null,
+      initial: state ? this.travel.initial : null,
       ...more,
     });
   }

@@ -5,9 +5,9 @@ import { explain } from "./client.js";
 import { diff } from "./diff.js";
 import { button, fill, h } from "./dom.js";
 import { number } from "./format.js";
-import { stringify } from "./json.js";
+import { parse, stringify } from "./json.js";
 import { oneLine, tree } from "./jsontree.js";
-import { BUILT_IN, guess } from "./reducers.js";
+import { BUILT_IN, firstValue, guess } from "./reducers.js";
 import { Replay } from "./replay.js";
 import { ServerReplay } from "./serverfold.js";
 
@@ -50,6 +50,8 @@ export class Travel {
     this.atEnd = true;
     this.asked = 0;
     this.chosen = "";
+    /** JSON of what a shared value begins with; empty to guess it. */
+    this.initial = "";
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.playing = undefined;
     this.makeControls();
@@ -74,6 +76,8 @@ export class Travel {
     this.where = h("output.where");
     this.player = button("play", "Play", () => this.play(), { class: ".quiet" });
     this.faults = h("div.faults");
+    this.first = h("input.mono", { spellcheck: "false", "aria-label": "Begins with", oninput: () => this.first.setCustomValidity(""), onchange: () => this.beginWith(this.first.value) });
+    this.begin = h("label.field.inline.begin", { hidden: true }, h("span", null, "Begins with"), this.first, h("span", null, "The program’s default, which is not in the stream: a guess until you write it."));
     this.controls = h(
       "div.controls",
       null,
@@ -91,6 +95,7 @@ export class Travel {
       this.where,
       button("fork", "Fork the stream at this point", () => this.hooks.onfork(this.at), { text: "Fork here" }),
       this.faults,
+      this.begin,
     );
   }
 
@@ -105,13 +110,14 @@ export class Travel {
     this.picker.value = this.chosen;
   }
 
-  /** Another log is shown; the place is kept if it is given. @param {import("./log.js").Log} log @param {{step?: number, reducer?: string}} [wish] */
+  /** Another log is shown; the place is kept if it is given. @param {import("./log.js").Log} log @param {{step?: number, reducer?: string, initial?: string}} [wish] */
   open(log, wish = {}) {
     this.stop();
     this.replay?.dispose();
     this.replay = null;
     this.log = log;
     this.chosen = wish.reducer ?? "";
+    this.initial = wish.initial ?? "";
     this.at = wish.step ?? 0;
     this.atEnd = wish.step === undefined;
   }
@@ -148,8 +154,28 @@ export class Travel {
     if (!local && !remote) return this.choose(this.best(log));
     this.chosen = id;
     this.picker.value = id;
-    this.replay = local ? new Replay(log, local) : new ServerReplay(this.hooks.client, this.hooks.path(), /** @type {any} */ (remote), this.hooks.offsetAfter);
+    this.begin.hidden = true;
+    this.replay = local ? new Replay(log, this.begun(local, log)) : new ServerReplay(this.hooks.client, this.hooks.path(), /** @type {any} */ (remote), this.hooks.offsetAfter);
     return this.grown();
+  }
+
+  /** A reducer with the value that the stream begins with, which is shown if it matters. @param {import("./reducers.js").Reducer} reducer @param {import("./log.js").Log} log */
+  begun(reducer, log) {
+    const guessed = reducer === BUILT_IN[0] ? firstValue(log.value(0)) : undefined;
+    if (guessed === undefined) return reducer;
+    const given = parsed(this.initial);
+    const initial = given === undefined ? guessed : given;
+    this.begin.hidden = false;
+    this.first.value = stringify(initial);
+    return { ...reducer, initial };
+  }
+
+  /** Fold a shared value again from another beginning. @param {string} text */
+  beginWith(text) {
+    this.initial = text.trim();
+    if (!this.initial || parsed(this.initial) !== undefined) return this.choose(this.chosen);
+    this.first.setCustomValidity("This is not JSON");
+    this.first.reportValidity();
   }
 
   /** The log has grown, or another reducer folds it. */
@@ -248,6 +274,15 @@ export class Travel {
     this.stop();
     this.replay?.dispose();
     this.replay = this.log = null;
+  }
+}
+
+/** Undefined if it is no JSON. @param {string} text @returns {any} */
+function parsed(text) {
+  try {
+    return parse(text);
+  } catch {
+    return undefined;
   }
 }
 
