@@ -303,6 +303,9 @@ def test_offset_time_and_producer_have_columns(
 
     assert texts == [["0", str(len(json.dumps(action({"type": "add"}, 1))) + 1)], ["nadia", ""]]
     assert page.text(".message .c-time").startswith("2023-11-14")
+    assert page.run(
+        "const cell = document.querySelector('.message .c-time'); return cell.scrollWidth <= cell.clientWidth"
+    )
 
 
 def test_a_message_is_shown_as_tree_raw_text_and_bytes(
