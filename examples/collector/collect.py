@@ -16,6 +16,7 @@ from itertools import count, islice
 from typing import Any
 
 from durafold.blocking import Delivery, DurableStream, IdempotentProducer, Provider, ServerState
+from durafold.errors import ConnectFailed
 from summary import Summary, summary
 
 STREAM_URL = os.environ.get("STREAM_URL", "http://127.0.0.1:4437/v1/stream")
@@ -64,4 +65,7 @@ def report(delivery: Delivery) -> None:
 
 if __name__ == "__main__":
     with suppress(KeyboardInterrupt):
-        main()
+        try:
+            main()
+        except ConnectFailed as error:
+            raise SystemExit(f"{error} To start one: durafold serve") from error

@@ -15,6 +15,9 @@ STREAM_URL = os.environ.get("STREAM_URL", "http://127.0.0.1:4437/v1/stream")
 party = Provider(STREAM_URL).start()
 stream = DurableStream(f"{STREAM_URL}/readings/{platform.node() or 'localhost'}")
 
+# %% Without a server this fails, and without a collector too; what follows a stream would wait for a server.
+stream.head()
+
 # %% All readings up to now. `live="off"` ends at the tail, and the follower knows where that was.
 past = stream.follow(live="off")
 readings = list(past.iter_json())

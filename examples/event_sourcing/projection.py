@@ -16,6 +16,7 @@ import anyio
 
 from durafold import DurableStream
 from durafold.client import START, Offset
+from durafold.errors import ConnectFailed
 from events import STREAM, OrderCancelled, OrderPlaced, order_event
 
 STREAM_URL = os.environ.get("STREAM_URL", "http://127.0.0.1:4437/v1/stream")
@@ -67,4 +68,7 @@ def show(database: sqlite3.Connection) -> None:
 
 if __name__ == "__main__":
     with suppress(KeyboardInterrupt):
-        anyio.run(main)
+        try:
+            anyio.run(main)
+        except ConnectFailed as error:
+            raise SystemExit(f"{error} To start one: durafold serve") from error

@@ -10,6 +10,7 @@ import sys
 import anyio
 
 from durafold import DurableStream
+from durafold.errors import ConnectFailed
 from events import STREAM, OrderCancelled, OrderPlaced
 
 STREAM_URL = os.environ.get("STREAM_URL", "http://127.0.0.1:4437/v1/stream")
@@ -30,4 +31,7 @@ async def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(main, sys.argv[1:])
+    try:
+        anyio.run(main, sys.argv[1:])
+    except ConnectFailed as error:
+        raise SystemExit(f"{error} To start one: durafold serve") from error

@@ -1,4 +1,4 @@
-"""How examples with a web server end: at Ctrl-C at once and quietly, without their port with what to do."""
+"""How examples end: at Ctrl-C at once and quietly, without their port or their server with what to do."""
 
 from __future__ import annotations
 
@@ -42,3 +42,23 @@ def test_a_port_that_is_taken_ends_the_example_with_what_to_do(example: str, tmp
                 f"Cannot listen on port {port} (Address already in use). End the program that uses it, "
                 f"or choose another port: PORT={port + 1} python app.py\n"
             )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["collector/collect.py"],
+        ["event_sourcing/projection.py"],
+        ["event_sourcing/record.py", "cancel", "A-1"],
+    ],
+    ids=lambda command: Path(command[0]).stem,
+)
+def test_without_a_server_a_script_ends_with_what_to_do(command: list[str], tmp_path: Path) -> None:
+    env = {"STREAM_URL": f"http://127.0.0.1:{free_port()}/v1/stream"}
+    with running(EXAMPLES / command[0], *command[1:], env=env, cwd=tmp_path) as process:
+        process.wait_until(lambda: process.exit_code, timeout_s=60)
+
+        assert process.exit_code == 1
+        assert process.output.splitlines()[-1].startswith("Cannot connect: ")
+        assert process.output.endswith("Is the stream server running there? To start one: durafold serve\n")
+        assert "Traceback" not in process.output
