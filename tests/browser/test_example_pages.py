@@ -41,7 +41,9 @@ def texts(page: Page) -> list[str]:
 
 def nameless_buttons(page: Page) -> list[str]:
     """Buttons that a screen reader has no name for."""
-    return [button.get_property("outerHTML") for button in page.all("button") if not button.accessible_name]
+    return [
+        str(button.get_property("outerHTML")) for button in page.all("button") if not button.accessible_name
+    ]
 
 
 def add(page: Page, *new: str) -> None:
