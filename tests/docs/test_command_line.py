@@ -1,4 +1,4 @@
-"""The examples of "How to use the command line" do what they show, in their order."""
+"""The examples of "Use the command line" do what they show, in their order."""
 
 from __future__ import annotations
 
