@@ -25,6 +25,7 @@ from durafold.reflex.last_states import LastStates
 from durafold.reflex.specs import RoomSpec, StreamSpec
 from durafold.state.models import PLAIN
 from durafold.state.snapshot import Snapshot
+from support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.anyio
 
@@ -135,7 +136,7 @@ async def settle() -> None:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for something that a thread does."""
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE_S):
         while not condition():
             await anyio.sleep(0.01)
 

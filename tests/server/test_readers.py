@@ -12,6 +12,7 @@ from durafold_server.protocol.model import Lifetime, Mode, StreamState
 from durafold_server.protocol.responses import PageView
 from durafold_server.readers import LiveReaders
 from durafold_server.store.base import StoreFailure
+from support.waiting import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -282,9 +283,7 @@ async def test_a_reader_whose_time_is_over_is_ended(source: Source, readers: Liv
     readers.attach(source.now, young)
     old.may_live = False
 
-    async with asyncio.timeout(10):
-        while not old.ended:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: old.ended)
 
     assert (old.ended, young.ended, len(readers)) == (1, 0, 1)
 
@@ -297,15 +296,11 @@ async def test_ticks_end_with_the_last_reader_and_begin_again_with_the_next(
     readers.attach(source.now, first)
     await settle()
     readers.detach(7, first)
-    async with asyncio.timeout(10):
-        while asyncio.all_tasks() != before:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: asyncio.all_tasks() == before)
 
     readers.attach(source.now, second)
 
-    async with asyncio.timeout(10):
-        while second.ticks < 2:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: second.ticks >= 2)
 
 
 async def test_a_stream_that_may_expire_is_looked_at_now_and_then(
@@ -314,9 +309,7 @@ async def test_a_stream_that_may_expire_is_looked_at_now_and_then(
     source.stream = replace(source.now, lifetime=Lifetime(ttl_s=1))
     readers.attach(source.now, Reader())
 
-    async with asyncio.timeout(10):
-        while source.looks < 3:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: source.looks >= 3)
 
 
 async def test_stopping_ends_everybody_now_and_later(source: Source, readers: LiveReaders) -> None:

@@ -15,6 +15,7 @@ from durafold_server.settings import InvalidSetting
 from durafold_server.store.base import StoreFailure
 from durafold_server.store.memory import MemoryStore
 from support.ports import free_port
+from support.waiting import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -131,9 +132,7 @@ async def test_nothing_of_it_is_left_on_the_loop() -> None:
     before = asyncio.all_tasks()
     async with Server() as server, httpx.AsyncClient() as client:
         await client.put(f"{server.url}/a", headers=TEXT)
-    async with asyncio.timeout(10):
-        while asyncio.all_tasks() != before:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: asyncio.all_tasks() == before)
 
 
 # Limits
@@ -164,7 +163,7 @@ async def asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> b
 
 async def until_let_in(port: int) -> None:
     """Try until a connection is served."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             line = b""
@@ -183,7 +182,7 @@ async def test_a_head_that_does_not_come_to_an_end_is_cut_though_an_idle_connect
         slow = await asyncio.open_connection("127.0.0.1", port)
         slow[1].write(b"GET /healthz HTTP/1.1\r\nx: ")
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             assert await slow[0].read() == b""
         assert await asked(*idle) == b"HTTP/1.1 200 OK\r\n"
         idle[1].close()

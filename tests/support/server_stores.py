@@ -33,6 +33,7 @@ from durafold_server.protocol.model import (
 from durafold_server.store.base import StreamStore
 from durafold_server.store.memory import MemoryStore
 from durafold_server.store.sqlite import SqliteStore
+from support.waiting import PATIENCE_S
 
 __all__ = [
     "KINDS",
@@ -168,11 +169,11 @@ async def one_batch(store: StreamStore) -> AsyncIterator[None]:
 
     def hold(found: Sequence[Loaded], now_us: int) -> Decision[None]:
         begun.set()
-        go_on.wait(10)
+        go_on.wait(PATIENCE_S)
         return Decision((), None)
 
     holding = asyncio.create_task(store.transact((), hold))
-    await asyncio.to_thread(begun.wait, 10)
+    await asyncio.to_thread(begun.wait, PATIENCE_S)
     try:
         yield
         await asyncio.sleep(0)  # tasks made inside begin now

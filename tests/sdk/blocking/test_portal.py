@@ -221,14 +221,14 @@ def test_a_portal_in_use_does_not_keep_the_process_from_ending() -> None:
     said = run_program(
         "import anyio\n"
         "from durafold.blocking import shared_portal\n"
+        "import threading\n"
+        "waits = threading.Event()\n"
         "async def wait():\n"
+        "    waits.set()\n"
         "    try: await anyio.sleep_forever()\n"
         "    finally: print('cancelled', flush=True)\n"
-        "async def started(): pass\n"
-        "shared_portal().post(lambda: None)\n"
-        "import threading\n"
         "threading.Thread(target=lambda: shared_portal().run(wait), daemon=True).start()\n"
-        "import time; time.sleep(0.2)\n"
+        "waits.wait()\n"
     )
 
     assert said == "cancelled"

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from durafold.blocking import Checkpoint, DurableStream
+from durafold.client import ReadStatus
 from durafold.errors import ConfigurationError, StreamNotFound
 from durafold.testing import ServerProcess
 
@@ -93,10 +94,12 @@ def test_a_body_may_come_from_a_generator_that_takes_its_time(stream: DurableStr
 
 
 def test_ctrl_c_ends_the_wait_for_new_data_and_loses_nothing(stream: DurableStream) -> None:
-    with stream.follow() as follower:
+    def interrupt_once_live(status: ReadStatus) -> None:
+        if status == "live":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with stream.follow(on_status=interrupt_once_live) as follower:
         messages = follower.iter_json()
-        interrupt = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
-        interrupt.start()
         with pytest.raises(KeyboardInterrupt):
             next(messages)
         stream.append("after")

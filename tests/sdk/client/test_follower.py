@@ -32,6 +32,7 @@ from durafold.errors import (
 from durafold.testing import ServerProcess
 from support.fake_server import Answer, FakeServer, Seen, event_stream, page
 from support.proxy import Cut, FaultProxy, LoseReply, Refuse, Stall
+from support.waiting import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -54,13 +55,13 @@ def control(next_offset: str, *, up_to_date: bool = True, closed: bool = False) 
 
 async def messages(follower: Follower) -> list[Any]:
     """Everything until the stream ends."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE_S):
         async with follower:
             return [message async for page in follower for message in page.json()]
 
 
 async def next_page(follower: Follower) -> Page:
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_S):
         return await anext(follower)
 
 
@@ -507,9 +508,10 @@ async def test_errors_that_may_pass_are_waited_out(status: int, connect: Connect
 
 
 async def test_a_server_that_is_not_there_yet_is_waited_for(dead_url: str, connect: Connect) -> None:
-    async with connect(dead_url).follow() as follower:
-        with anyio.move_on_after(0.1):
-            await anext(follower)
+    async with connect(dead_url).follow() as follower, anyio.create_task_group() as tasks:
+        tasks.start_soon(anext, follower)
+        await eventually(lambda: follower.error)
+        tasks.cancel_scope.cancel()
 
     assert follower.status == "connecting"
     assert isinstance(follower.error, TransportError)

@@ -37,6 +37,7 @@ from durafold.errors import (
 from durafold.testing import ServerProcess
 from support.fake_server import Answer, FakeServer, Seen
 from support.proxy import Cut, Delay, Fault, FaultProxy, Ghost, LoseReply, Refuse, some_of
+from support.waiting import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +47,7 @@ Connect = Callable[..., DurableStream]
 @asynccontextmanager
 async def producing(stream: DurableStream, **options: Any) -> AsyncIterator[IdempotentProducer]:
     """A producer that must be done within a few seconds."""
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE_S):
         async with IdempotentProducer(stream, "tester", **options) as producer:
             yield producer
 
@@ -103,7 +104,7 @@ async def test_what_waits_while_requests_are_under_way_goes_out_together(stream:
 
 
 async def test_lingering_collects_messages_that_come_one_by_one(stream: DurableStream) -> None:
-    async with producing(stream, linger_s=5.0) as producer:
+    async with producing(stream, linger_s=60.0) as producer:
         for n in range(10):
             await producer.append(n)
             await anyio.sleep(0.001)
@@ -147,10 +148,9 @@ async def test_several_requests_are_in_flight_at_once(stream: DurableStream) -> 
         producing(slow, max_batch_bytes=1, max_in_flight=4) as producer,
     ):
         await (await producer.append(0))
-        proxy.plan = lambda: Delay(0.05)
+        proxy.plan = lambda: Delay(0.2)
         deliveries = [producer.append_nowait(n) for n in range(1, 9)]
-        await anyio.sleep(0.02)
-        assert producer.in_flight_count == 4
+        await eventually(lambda: producer.in_flight_count == 4)
         await deliveries[-1]
 
     assert await stream.read_json() == list(range(9))

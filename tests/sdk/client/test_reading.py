@@ -12,6 +12,7 @@ import pytest
 from durafold.client import NOW, Checkpoint, DurableStream
 from durafold.errors import MalformedResponse
 from support.proxy import Cut, FaultProxy, some_of
+from support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.anyio
 
@@ -128,5 +129,5 @@ async def test_cancelling_an_iterator_of_messages_loses_none(stream: DurableStre
             await anext(messages)
         await stream.append("after")
 
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE_S):
             assert await anext(messages) == "after"

@@ -27,6 +27,7 @@ from durafold.errors import (
 )
 from support.fake_server import Answer, FakeServer, page
 from support.proxy import Cut, FaultProxy, LoseReply, Refuse
+from support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.anyio
 
@@ -387,8 +388,8 @@ async def test_an_answer_above_the_limit_is_not_collected(connect: Connect, sett
 async def test_a_silent_server_is_given_up(connect: Connect, settings: ClientSettings) -> None:
     hasty = ClientSettings(backoff=settings.backoff, request_timeout_s=0.05, max_attempts=2)
 
-    async with FakeServer(otherwise=Answer(parts=(10.0,), then="hang")) as server:
-        with anyio.fail_after(5), pytest.raises(TransportError, match="in time"):
+    async with FakeServer(otherwise=Answer(parts=(600.0,), then="hang")) as server:
+        with anyio.fail_after(PATIENCE_S), pytest.raises(TransportError, match="in time"):
             await connect(f"{server.url}/demo", settings=hasty).read()
 
 

@@ -15,6 +15,7 @@ from durafold.snapshots import SnapshotPolicy, SnapshotStore
 from durafold.state.reducer import reducer
 from support.proxy import FaultProxy
 from support.server import ServerProcess
+from support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.anyio
 
@@ -63,7 +64,7 @@ async def write_and_be_trimmed(party: Provider, key: str, stream: DurableStream,
 
 
 async def _until_fewer(stream: DurableStream, count: int) -> None:
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE_S):
         while await kept(stream) >= count:
             await anyio.sleep(0.2)
 

@@ -13,6 +13,7 @@ import pytest
 
 from durafold_server import Server, create_app
 from durafold_server.http.access_log import request_id
+from support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.anyio
 
@@ -23,7 +24,7 @@ A, B = "https://a.example", "https://b.example"
 async def logged(capsys: pytest.CaptureFixture[str], count: int) -> list[str]:
     """The log's lines, once there are that many."""
     lines: list[str] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while len(lines) < count:
             lines += capsys.readouterr().err.splitlines()
             await asyncio.sleep(0.005)

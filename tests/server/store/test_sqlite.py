@@ -51,6 +51,7 @@ from support.server_stores import (
     remove,
     write,
 )
+from support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.anyio
 
@@ -129,7 +130,7 @@ async def test_use_is_written_down_while_running(directory: Path, monkeypatch: p
         made = await make(store, lifetime=TTL_60)
         await store.touch({"s": made.used_us + 500})
 
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_S):
             while not execute(
                 directory, "SELECT 1 FROM stream WHERE expires_us = ?", made.used_us + 60_000_500
             ):
@@ -656,13 +657,13 @@ async def test_housekeeping_outlives_a_failed_commit(
         made = await make(store, lifetime=TTL_60)
         await fail_commits(store)
         await store.touch({"s": made.used_us + 500})
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_S):
             while "housekeeping failed" not in caplog.text:
                 await anyio.sleep(0.01)
 
         await let_commits_pass(store)
 
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_S):
             while not execute(
                 directory, "SELECT 1 FROM stream WHERE expires_us = ?", made.used_us + 60_000_500
             ):
@@ -788,7 +789,7 @@ async def test_leftovers_of_removed_streams_are_freed_after_reopening(
     assert execute(directory, "SELECT count(*) FROM chunk") == [(2,)]
 
     async with opened(directory):
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_S):
             while execute(directory, "SELECT count(*) FROM chunk") != [(1,)]:
                 await anyio.sleep(0.01)
 
