@@ -185,9 +185,8 @@ def _unknown_tag(error: ValidationError) -> Any:
     # A tag that is unknown deeper inside is an invalid part of a known action.
     for found in error.errors(include_url=False):
         if found["type"] == "union_tag_invalid" and not found["loc"]:
-            return found["ctx"]["tag"]
-        if found["type"] == "literal_error" and found["loc"] == (
-            "type",
-        ):  # there is only one type of actions
+            return found.get("ctx", {}).get("tag")
+        # Where a reducer has one type of actions only.
+        if found["type"] == "literal_error" and found["loc"] == ("type",):
             return found["input"]
     return None
