@@ -33,7 +33,8 @@ All commands that talk to a server take `--url`, `--token`, `--header`, `--timeo
 | `NO_COLOR` | if set, no colours at a terminal |
 
 Standard output gets data and results only: colours and tables at a terminal, plain text elsewhere, with
-`--json` one line of JSON a record. Everything else goes to standard error; errors too are JSON with `--json`.
+`--json` one line of JSON a record. Everything else goes to standard error; errors too are JSON with `--json`,
+except what is said of an option or argument that cannot be read at all.
 
 ## Exit codes
 
