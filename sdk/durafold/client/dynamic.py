@@ -9,8 +9,18 @@ from typing import Any, TypeAlias
 import anyio
 
 from durafold.errors import ConfigurationError, TransportError
+from durafold.wire.headers import check_header_name, check_header_value
 
-__all__ = ["Headers", "Params", "Token", "Values", "is_dynamic", "note_refusal", "resolve"]
+__all__ = [
+    "Headers",
+    "Params",
+    "Token",
+    "Values",
+    "check_fixed_headers",
+    "is_dynamic",
+    "note_refusal",
+    "resolve",
+]
 
 Value: TypeAlias = str | Callable[[], str] | Callable[[], Awaitable[str]]
 Values: TypeAlias = (
@@ -78,6 +88,18 @@ class _Credential(str):
 def is_dynamic(values: Values | None) -> bool:
     """Whether evaluating them anew may give something else."""
     return callable(values) or any(callable(value) for value in (values or {}).values())
+
+
+def check_fixed_headers(headers: Headers | None) -> None:
+    """Nothing, if HTTP allows the headers that are strings. What functions return is seen when it is sent.
+
+    Raises:
+        ConfigurationError: it does not; the value is not in the message.
+    """
+    for name, value in {} if headers is None or callable(headers) else headers.items():
+        check_header_name(name)
+        if not callable(value):
+            check_header_value(_checked(name, value, "header"), f"The header {name!r}")
 
 
 def note_refusal(sent: Iterable[str]) -> None:

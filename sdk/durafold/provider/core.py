@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 from durafold.cache import StateCache, scope_of
 from durafold.client import ClientSettings, DurableStream, Headers, LiveChoice, Offset, Params, Transport
+from durafold.client.dynamic import check_fixed_headers
 from durafold.client.read_state import check_live
 from durafold.client.settings import DEFAULT_SETTINGS
 from durafold.engine import (
@@ -148,6 +149,7 @@ class Provider(Lifetime):
     ) -> None:
         self.url = base_url(url)
         check_live(live, get_args(LiveChoice))
+        check_fixed_headers(headers)
         self.client_id = unique_id(client_id)
         scope = scope_of(cache_scope, headers, params)
         if cache is not None and scope is None:

@@ -250,6 +250,16 @@ def test_a_client_id_that_cannot_travel_is_refused(client_id: str) -> None:
         Provider("http://127.0.0.1", client_id=client_id)
 
 
+@pytest.mark.parametrize(
+    "headers", [{"Authorization": "Bearer s3cret\n"}, {"a b": "s3cret"}, {"a": b"s3cret"}]
+)
+def test_headers_that_can_never_be_sent_are_refused_before_anything_waits_for_them(headers: Any) -> None:
+    with pytest.raises(ConfigurationError, match="header") as caught:
+        Provider("http://127.0.0.1:4437", headers=headers)
+
+    assert "s3cret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("live", ["off", "longpoll", True])
 def test_a_provider_that_would_not_follow_its_streams_is_refused(live: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"live=.* 'auto', 'sse', 'long-poll'"):
