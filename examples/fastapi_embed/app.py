@@ -16,6 +16,7 @@ from fastapi.responses import FileResponse
 
 from durafold import Provider
 from durafold_server import DurableStreamsApp
+from durafold_server.config import InspectorSettings
 from durafold_server.store.sqlite import SqliteStore
 from jobs import Add, Job, Jobs, Progress, job_reducer, next_step
 
@@ -24,7 +25,9 @@ DATA_DIR = os.environ.get("DATA_DIR", "durafold-data")
 STEP_S = float(os.environ.get("STEP_S", "0.4"))
 PAGE = Path(__file__).parent / "page.html"
 
-streams = DurableStreamsApp(lambda: SqliteStore.open(DATA_DIR))
+# The page at /sync/_ui/ shows streams, and the states that this reducer makes of them.
+shown = InspectorSettings(reducers=("jobs:job_reducer",))
+streams = DurableStreamsApp(lambda: SqliteStore.open(DATA_DIR), inspector=shown)
 
 
 @asynccontextmanager

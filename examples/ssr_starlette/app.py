@@ -20,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 
 from durafold import LoadedState, Provider, load_stream_with_reducer, ssr_state_cache
 from durafold_server import DurableStreamsApp
+from durafold_server.config import InspectorSettings
 from durafold_server.store.sqlite import SqliteStore
 from guestbook import KEY, Guestbook, Sign, guestbook_reducer
 from page import render
@@ -29,7 +30,9 @@ PORT = int(os.environ.get("PORT", "8000"))
 DATA_DIR = os.environ.get("DATA_DIR", "durafold-data")
 STREAM_URL = os.environ.get("STREAM_URL", f"http://127.0.0.1:{PORT}/sync/v1/stream")
 
-streams = DurableStreamsApp(lambda: SqliteStore.open(DATA_DIR))
+# The page at /sync/_ui/ shows streams, and the states that this reducer makes of them.
+shown = InspectorSettings(reducers=("guestbook:guestbook_reducer",))
+streams = DurableStreamsApp(lambda: SqliteStore.open(DATA_DIR), inspector=shown)
 
 
 async def load() -> LoadedState[Guestbook]:

@@ -595,6 +595,17 @@ def test_a_reducer_of_the_server_folds_too(page: InspectorPage, streams: ServerP
     assert page.text(".state-message .problem") == "ZeroDivisionError: a bug in the reducer"
 
 
+def test_actions_whose_reducer_the_server_does_not_know_say_how_to_name_it(
+    page: InspectorPage, name: str
+) -> None:
+    with ServerProcess() as server, page.turned_to(server.url):
+        make(server, name, action({"type": "add", "text": "milk"}, 1))
+
+        page.open_stream(name, "?tab=state")
+
+        page.wait_for(lambda: "durafold serve --reducers module:name" in page.text(".travel .banner"))
+
+
 def test_the_state_grows_with_the_stream(page: InspectorPage, streams: ServerProcess, name: str) -> None:
     url = cart(streams, name)
     page.open_stream(name, "?tab=state")

@@ -188,5 +188,6 @@ def index() -> rx.Component:
 
 
 overlay = {(5, "Overlay"): without_overlay}
-app = embed_server(mount(rx.App(stylesheets=["/todo.css"], html_lang="en", extra_app_wraps=overlay)))
+app = mount(rx.App(stylesheets=["/todo.css"], html_lang="en", extra_app_wraps=overlay))
+app = embed_server(app, reducers=("todo.todos",))  # for the page that shows streams, at /_ui/
 app.add_page(index, title="Todos", description="A todo list, shared by every open window.")

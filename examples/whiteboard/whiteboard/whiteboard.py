@@ -38,7 +38,8 @@ def board() -> rx.Component:
 
 
 overlay = {(5, "Overlay"): without_overlay}
-app = embed_server(mount(rx.App(stylesheets=["/whiteboard.css"], html_lang="en", extra_app_wraps=overlay)))
+app = mount(rx.App(stylesheets=["/whiteboard.css"], html_lang="en", extra_app_wraps=overlay))
+app = embed_server(app, reducers=("whiteboard.shapes",))  # for the page that shows streams, at /_ui/
 app.add_page(
     lambda: front_page(Rooms.open),
     route="/",

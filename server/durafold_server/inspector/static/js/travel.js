@@ -127,22 +127,29 @@ export class Travel {
     const log = this.log;
     const whole = log !== null && log.mode === "json" && log.from === "-1" && log.count > 0;
     this.controls.hidden = !whole;
-    this.note.hidden = whole;
+    const strange = whole && !this.registered.length && !this.fitting(log);
+    this.note.hidden = whole && !strange;
     if (log && log.mode !== "json") fill(this.note, "Only streams of JSON can be folded.");
     else if (log?.from === "-1") fill(this.note, "There is nothing to fold yet.");
     else if (!whole) fill(this.note, "A state is folded from the start of a stream. ", h("button.link", { type: "button", onclick: this.hooks.onload }, "Read it from the start"));
+    if (strange) fill(this.note, "These messages want a reducer that this server does not know. Name it when the server starts: ", h("code", null, "durafold serve --reducers module:name"));
     if (!whole) return fill(this.state);
     if (!this.replay) await this.choose(this.chosen || this.best(log));
     else await this.grown();
   }
 
-  /** The reducer that fits the first messages best. @param {import("./log.js").Log} log */
-  best(log) {
+  /** The built-in reducer that fits the first messages, or null. @param {import("./log.js").Log} log */
+  fitting(log) {
     for (let i = 0; i < Math.min(log.count, GUESS_FROM); i++) {
       const found = guess(log.value(i));
-      if (found) return found.id;
+      if (found) return found;
     }
-    return this.registered[0]?.name ?? BUILT_IN[0].id;
+    return null;
+  }
+
+  /** What to fold with unless something is chosen. @param {import("./log.js").Log} log */
+  best(log) {
+    return this.fitting(log)?.id ?? this.registered[0]?.name ?? BUILT_IN[0].id;
   }
 
   /** @param {string} id @returns {Promise<void>} */
