@@ -28,6 +28,7 @@ PORT = int(os.environ.get("PORT", "8000"))
 DATA_DIR = os.environ.get("DATA_DIR", "durafold-data")
 STREAMS = f"http://127.0.0.1:{PORT}/sync/v1/stream"
 PAGE = Path(__file__).parent / "page.html"
+MODEL = chosen_model()
 
 streams = DurableStreamsApp(lambda: SqliteStore.open(DATA_DIR))
 
@@ -36,7 +37,6 @@ streams = DurableStreamsApp(lambda: SqliteStore.open(DATA_DIR))
 async def lifespan(app: Starlette) -> AsyncIterator[None]:
     async with streams, Transport() as app.state.transport, anyio.create_task_group() as app.state.tasks:
         app.state.chats = {}
-        app.state.model = chosen_model()
         yield
         app.state.tasks.cancel_scope.cancel()
 
@@ -68,7 +68,7 @@ async def ask(request: Request) -> Response:
         return JSONResponse({"error": "One question at a time"}, status_code=409)
     turn = await chat.ask(text)
     # Not tied to this request: the answer goes on when the page is closed.
-    request.app.state.tasks.start_soon(chat.answer, turn, request.app.state.model)
+    request.app.state.tasks.start_soon(chat.answer, turn, MODEL)
     return JSONResponse({"turn": turn}, status_code=202)
 
 

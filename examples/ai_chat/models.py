@@ -18,10 +18,16 @@ Model = Callable[[Sequence[Turn]], AsyncIterator[str]]
 
 
 def chosen_model() -> Model:
-    """The endpoint that OPENAI_BASE_URL, OPENAI_MODEL and OPENAI_API_KEY name, or else the stand-in."""
+    """The endpoint that OPENAI_BASE_URL, OPENAI_MODEL and OPENAI_API_KEY name, or else the stand-in.
+
+    Raises:
+        SystemExit: OPENAI_BASE_URL is set without OPENAI_MODEL.
+    """
     base_url = os.environ.get("OPENAI_BASE_URL")
     if base_url is None:
         return stand_in(pause_s=float(os.environ.get("PAUSE_S", "0.06")))
+    if "OPENAI_MODEL" not in os.environ:
+        raise SystemExit("OPENAI_BASE_URL is set, but not OPENAI_MODEL: the name of a model there")
     return openai_compatible(base_url, os.environ["OPENAI_MODEL"], os.environ.get("OPENAI_API_KEY", ""))
 
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from durafold.processes import ChildProcess
-from support.examples import EXAMPLES, web_app
+from support.examples import EXAMPLES, running, web_app
 from support.ports import free_port
 
 APP: Final = EXAMPLES / "ai_chat" / "app.py"
@@ -78,6 +78,14 @@ def test_an_answer_is_made_once_from_the_whole_conversation(tmp_path: Path, endp
     _, authorization, request = Endpoint.asked[0]
     assert authorization == "Bearer secret"
     assert request == {"model": "tiny", "messages": [{"role": "user", "content": "Why?"}], "stream": True}
+
+
+def test_an_endpoint_without_the_name_of_a_model_is_refused_at_the_start(tmp_path: Path) -> None:
+    with running(APP, env={"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}, cwd=tmp_path) as process:
+        process.wait_until(lambda: process.exit_code, timeout_s=60)
+
+        assert process.exit_code == 1
+        assert process.output == "OPENAI_BASE_URL is set, but not OPENAI_MODEL: the name of a model there\n"
 
 
 def test_what_a_model_says_amiss_ends_its_answer_and_not_the_chat(tmp_path: Path, endpoint: str) -> None:
