@@ -50,7 +50,8 @@ class Model:
         if self.adapter is None:
             return value
         try:
-            return self.adapter.validate_json(to_json(value))
+            # Its `validate_json` does the same, with a fifth of the time spent on options that nobody gave.
+            return self.adapter.validator.validate_json(to_json(value))
         except ValidationError as error:
             tag = _unknown_tag(error)
             if tag is None:

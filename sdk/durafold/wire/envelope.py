@@ -22,6 +22,8 @@ ACTION: Final = "action"
 SET: Final = "set"
 OP: Final = "op"
 _MAX_DIGITS: Final = 16
+_USUAL_MEMBERS: Final = 3
+"""`id`, `ts` and `v`: most messages have no other meta."""
 
 KINDS: Final = frozenset({ACTION, SET, OP})
 
@@ -136,7 +138,14 @@ def from_message(message: Any) -> Envelope:
 
 def _enveloped(kind: str, payload: Any, identity: ActionId, meta: dict[str, Any]) -> Envelope:
     get = meta.get
-    if_revision, ts_ms, by, version, seed = get("if_revision"), get("ts"), get("by"), get("v"), get("seed")
+    ts_ms, version = get("ts"), get("v")
+    if type(ts_ms) is not int:
+        ts_ms = None
+    if type(version) is not int or not version:
+        version = ENVELOPE_VERSION
+    if len(meta) <= _USUAL_MEMBERS and "ts" in meta and "v" in meta:
+        return _new(Envelope, (kind, payload, identity, None, ts_ms, None, version, None))
+    if_revision, by, seed = get("if_revision"), get("by"), get("seed")
     return _new(
         Envelope,
         (
@@ -144,9 +153,9 @@ def _enveloped(kind: str, payload: Any, identity: ActionId, meta: dict[str, Any]
             payload,
             identity,
             if_revision if type(if_revision) is int else None,
-            ts_ms if type(ts_ms) is int else None,
+            ts_ms,
             by if isinstance(by, str) else None,
-            (version if type(version) is int else 0) or ENVELOPE_VERSION,
+            version,
             seed if isinstance(seed, str) else None,
         ),
     )
