@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar, overload
+from typing import Any, Final, Generic, Literal, TypeVar, overload
 
 from durafold.state.outcomes import Verdict
 from durafold.state.reducer import Message, Step
@@ -32,7 +32,7 @@ class Entry(Generic[S]):
         ts_ms: when it was dispatched, by the sender's clock; None if it does not say.
         before: the state that it found.
         after: the state that it left; the same object if it changed nothing.
-        verdict: what became of it; `copy` for a second copy, which counts for nothing.
+        verdict: what became of it; `duplicate` for a second copy, which counts for nothing.
     """
 
     position: int
@@ -41,7 +41,7 @@ class Entry(Generic[S]):
     ts_ms: int | None
     before: S
     after: S
-    verdict: Verdict | str
+    verdict: Verdict | Literal["duplicate"]
 
 
 class History(Sequence[Entry[S]]):
@@ -110,13 +110,15 @@ class History(Sequence[Entry[S]]):
         return Entry(position, message.payload, identity, message.ts_ms, before.state, after, verdict)
 
 
-def _verdict(message: Message, before: Confirmed[Any], folded: FoldedBatch[Any]) -> str:
+def _verdict(
+    message: Message, before: Confirmed[Any], folded: FoldedBatch[Any]
+) -> Verdict | Literal["duplicate"]:
     if folded.confirmed.revision > before.revision:
         return "applied"
     if folded.failures:
         return folded.failures[0][0].verdict
     if message.id is not None and message.id.n <= before.seen.get(message.id.client_id, -1):
-        return "copy"
+        return "duplicate"
     if message.if_revision is not None and message.if_revision != before.revision:
         return "conflict"
     return "rejected"

@@ -136,7 +136,7 @@ async def test_on_a_bad_network_all_replicas_equal_the_replay_of_the_log(seed: i
         assert [witness.complaints for witness in witnesses] == [[]] * CLIENTS
         counted = Counter(tuple(line) for line in handles[0].value)
         assert counted == Counter({(w._who, n): 1 for w in witnesses for n in w.dispatched})
-        assert {entry.verdict for entry in history} <= {"applied", "rejected", "copy"}
+        assert {entry.verdict for entry in history} <= {"applied", "rejected", "duplicate"}
 
 
 @pytest.mark.parametrize("seed", [1, 2])

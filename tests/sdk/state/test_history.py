@@ -45,7 +45,7 @@ def test_a_second_copy_and_a_lost_compare_and_set_are_told_apart() -> None:
 
     verdicts = [entry.verdict for entry in History(set_state_step(), 0, messages, "9")]
 
-    assert verdicts == ["applied", "copy", "conflict"]
+    assert verdicts == ["applied", "duplicate", "conflict"]
 
 
 @given(st.integers(0, 1000))
