@@ -166,6 +166,12 @@ def _add_reducers(page: Exposition, gate: ReducerGate) -> None:
         [({"verdict": verdict}, count) for verdict, count in sorted(counts.refused.items())],
     )
     page.counter("durafold_reducer_timeouts_total", "Requests that waited in vain.", counts.timeouts)
+    page.labelled(
+        "durafold_reducer_overdue",
+        "gauge",
+        "Calls of a reducer that have not come back.",
+        [({"reducer": name}, count) for name, count in sorted(gate.overdue.items())],
+    )
     page.counter("durafold_states_rebuilt_total", "States folded from the log.", counts.rebuilt)
     page.counter("durafold_folded_bytes_total", "Data folded for that.", counts.folded_bytes)
     page.histogram("durafold_judge_seconds", "Time of judging what came together.", counts.judge_seconds)

@@ -25,6 +25,7 @@ ProtocolError
 ├── ActionRefused             422   the reducer bound to the stream refuses the append
 │   └── StateUnknown          422   nobody knows the state that its reducer would judge by
 ├── ReducerBusy               503   the reducer took too long
+│   └── ReducerStuck          503   it is not even called: earlier calls have not come back
 ├── StorageFull               507
 ├── StorageUnavailable        503
 └── AccessUnknown             503   a hook of the embedding application failed
@@ -301,6 +302,15 @@ class ReducerBusy(ProtocolError):
         super().__init__(
             f"The stream's reducer gave no answer within {waited_s:g} s, so nothing was done. Try again.",
             (("Retry-After", "1"),),
+        )
+
+
+class ReducerStuck(ReducerBusy):
+    """The reducer that the stream is bound to was not called: earlier calls have not come back."""
+
+    def __init__(self, what: str) -> None:
+        ProtocolError.__init__(
+            self, f"{what}, so nothing was done. Try again later.", (("Retry-After", "5"),)
         )
 
 

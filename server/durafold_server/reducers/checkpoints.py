@@ -137,7 +137,7 @@ class Checkpoints:
         record = await self._record(path)
         if record is None or not stream.start <= record.at <= until.get(record.stream, -1):
             return None
-        return await self._workers.run(partial(_restored, record, stream, reducer))
+        return await self._workers.run(partial(_restored, record, stream, reducer), reducer.name, path)
 
     async def _record(self, path: str) -> _Record | None:
         data = (await self._store.records(_key(path))).get(_key(path))

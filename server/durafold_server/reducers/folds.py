@@ -45,17 +45,22 @@ class Tools:
 
 
 def judge_all(
-    reducer: Registered, stream: StreamState, before: Folded, appends: Sequence[Append]
-) -> list[tuple[Judged, Folded]]:
-    """Judge appends one after the other, as many as a short while allows, and one at least; in a thread."""
-    judged: list[tuple[Judged, Folded]] = []
+    reducer: Registered,
+    stream: StreamState,
+    before: Folded,
+    appends: Sequence[Append],
+    judged: list[tuple[Judged, Folded]],
+) -> None:
+    """Judge appends one after the other, as many as a short while allows, and one at least; in a thread.
+
+    Verdicts, and the states after them, go to `judged` one by one: they hold even if the next one hangs.
+    """
     deadline_s = time.monotonic() + _AT_ONCE_S
     for append in appends:
         verdict, before = _judge_one(reducer, stream, before, append)
         judged.append((verdict, before))
         if time.monotonic() > deadline_s:
-            break
-    return judged
+            return
 
 
 def _judge_one(
@@ -70,15 +75,18 @@ def _judge_one(
     return verdict, before.followed_by(verdict.confirmed, end)
 
 
-async def judge_in_thread(tools: Tools, reducer: Registered, before: Confirmed[Any], stored: bytes) -> Judged:
+async def judge_in_thread(
+    tools: Tools, reducer: Registered, path: str, before: Confirmed[Any], stored: bytes
+) -> Judged:
     """`judge`, for what begins a stream.
 
     Raises:
         ReducerBusy: it took too long.
     """
+    call = partial(judge, reducer, before, Append(stored), before.offset)
     try:
         async with asyncio.timeout(tools.timeout_s):
-            return await tools.workers.run(partial(judge, reducer, before, Append(stored), before.offset))
+            return await tools.workers.run(call, reducer.name, path)
     except TimeoutError:
         tools.counts.timeouts += 1
         raise ReducerBusy(tools.timeout_s) from None
@@ -98,6 +106,7 @@ async def fold_upto(
 
     Raises:
         StateUnknown: there is none, and the stream's beginning is no longer kept.
+        ReducerStuck: the reducer does not come back.
         ProtocolError, StoreFailure: as `StreamService.view`.
     """
     if begin is None:
@@ -108,7 +117,8 @@ async def fold_upto(
     while folded.at < position:
         view = await tools.service.view(stream, folded.at)
         data = view.data[: position - folded.at]
-        folded = await tools.workers.run(partial(_fold_page, reducer, stream, folded, data))
+        call = partial(_fold_page, reducer, stream, folded, data)
+        folded = await tools.workers.run(call, reducer.name, stream.path)
         tools.counts.folded_bytes += len(data)
     return folded
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -69,7 +69,7 @@ class ReducerGate:
         self._service = service
         self._bindings = bindings
         self._max_bytes = settings.folded_states_bytes
-        self._workers = Workers()
+        self._workers = Workers(settings.reducer_timeout_s)
         self._tools = Tools(
             service,
             self._workers,
@@ -141,7 +141,12 @@ class ReducerGate:
         await self._service.view(stream, position)  # refuses a position inside a message
         return await self._fold_in_time(reducer, stream, kept, position)
 
-    async def run(self, call: Callable[[], T]) -> T:
+    @property
+    def overdue(self) -> Mapping[str, int]:
+        """Calls of reducers that have taken too long and have not come back, by the reducers' names."""
+        return self._workers.overdue
+
+    async def run(self, call: Callable[[], T], reducer: str, path: str) -> T:
         """Carry out work on a state in a thread, since the state's types are the operator's code.
 
         Raises:
@@ -150,7 +155,7 @@ class ReducerGate:
         """
         try:
             async with asyncio.timeout(self._tools.timeout_s):
-                return await self._workers.run(call)
+                return await self._workers.run(call, reducer, path)
         except TimeoutError:
             self.counts.timeouts += 1
             raise ReducerBusy(self._tools.timeout_s) from None
@@ -235,7 +240,9 @@ class ReducerGate:
         if not payload.data:
             return _Beginning()
         return _Beginning(
-            judged=await judge_in_thread(self._tools, reducer, Confirmed(reducer.initial), payload.data)
+            judged=await judge_in_thread(
+                self._tools, reducer, request.path, Confirmed(reducer.initial), payload.data
+            )
         )
 
     async def _branch(
@@ -250,7 +257,8 @@ class ReducerGate:
         if not data:
             return _Beginning()
         folded = await self._fold_source(reducer, source, at)
-        return _Beginning(source.id, at, await judge_in_thread(self._tools, reducer, folded.confirmed, data))
+        judged = await judge_in_thread(self._tools, reducer, request.path, folded.confirmed, data)
+        return _Beginning(source.id, at, judged)
 
     async def _keep_branch(self, reducer: Registered, path: str, source: StreamState, at: int) -> None:
         """Keep what a fork begins with: its source moves on, and what led to it is no longer there."""
@@ -262,7 +270,7 @@ class ReducerGate:
         except StateUnknown:
             return
         checkpoints = self._tools.checkpoints
-        record = await self._tools.workers.run(partial(checkpoints.record, reducer, folded))
+        record = await self._workers.run(partial(checkpoints.record, reducer, folded), reducer.name, path)
         if record is not None:
             await checkpoints.put(path, record)
 

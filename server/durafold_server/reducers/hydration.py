@@ -115,7 +115,9 @@ class Hydration:
             rendered = await self._newest(reducer, stream, newest)
         else:
             folded = await self._earlier(reducer, stream, position)
-            rendered = await self._gate.run(partial(_render, reducer, stream, folded))
+            rendered = await self._gate.run(
+                partial(_render, reducer, stream, folded), reducer.name, stream.path
+            )
         return _reply(request, stream, rendered)
 
     async def _newest(self, reducer: Registered, stream: StreamState, folded: Folded) -> _Rendered:
@@ -134,7 +136,7 @@ class Hydration:
         if begun is not None and begun.folded is folded and begun.closed is closed:
             return begun.task
         task = asyncio.get_running_loop().create_task(
-            self._gate.run(partial(_render, reducer, stream, folded))
+            self._gate.run(partial(_render, reducer, stream, folded), reducer.name, stream.path)
         )
         begun = self._begun[stream.path] = _Begun(folded, closed, task)
         task.add_done_callback(lambda _: self._is_done(stream.path, begun))

@@ -8,6 +8,9 @@ elsewhere by the time the store decides, because an append before it turned out 
 by a rule of the protocol, or could not be written, then the verdict is worth nothing: nothing is written, and
 the append is judged anew, on what was committed.
 
+An append that the reducer takes too long for is answered, and not waited for: those before it keep their
+verdicts, those behind it are judged without it. Its thread still hangs, so a repetition is not judged.
+
 So two states are kept: *committed*, the fold of what the store has confirmed, which is what readers get; and
 *ahead*, that of what it was handed. When the two part ways, *ahead* is forgotten.
 """
@@ -18,7 +21,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -33,6 +36,7 @@ from durafold_server.protocol.errors import (
     NotFound,
     ProtocolError,
     ReducerBusy,
+    ReducerStuck,
     StorageUnavailable,
 )
 from durafold_server.protocol.model import Decision, Mode, Payload, StreamState
@@ -41,6 +45,7 @@ from durafold_server.reducers.checkpoints import Folded
 from durafold_server.reducers.folds import Tools, fold_upto, judge_all
 from durafold_server.reducers.judging import Append, Judged
 from durafold_server.reducers.registered import Registered
+from durafold_server.reducers.workers import Overdue
 from durafold_server.store.base import StoreFailure
 
 __all__ = ["Lane", "closing", "not_json"]
@@ -110,7 +115,8 @@ class Lane:
         self._has_landed.set()
         self._sent: set[asyncio.Task[None]] = set()
         self._is_closing = False
-        self._judged_by_s = 0.0  # by the loop's clock: what is being judged hangs, if it is not done by then
+        self._judged_by_s = 0.0  # by the loop's clock: what is to be judged waits no longer than that
+        self._hanging: Counter[bytes] = Counter()  # appends that the reducer has not come back from
         self._committed: Folded | None = None
         self._ahead: Folded | None = None
         self._kept: tuple[int, int] | None = None  # id and position of the state that was kept last
@@ -122,7 +128,8 @@ class Lane:
     @property
     def is_idle(self) -> bool:
         """Whether nobody waits for anything."""
-        return self._working is self._keeping is None and not (self._in_flight or self._keepers)
+        begun = self._in_flight or self._keepers or self._hanging
+        return self._working is self._keeping is None and not begun
 
     @property
     def size(self) -> int:
@@ -135,7 +142,7 @@ class Lane:
         Raises:
             ActionRefused: the reducer refuses it.
             StateUnknown: its state cannot be known.
-            ReducerBusy: it took too long; nothing was appended.
+            ReducerBusy: it took too long, or hangs still from the same append; nothing was appended.
             ProtocolError, StoreFailure: as `StreamService.append`.
         """
         outcome: Appended = await self._queue(request)
@@ -223,6 +230,9 @@ class Lane:
 
     def _take(self) -> list[_Job]:
         jobs = [self._waiting.popleft() for _ in range(min(_AT_ONCE, len(self._waiting)))]
+        for job in jobs:
+            if job.stored in self._hanging:
+                job.fail(ReducerStuck("The stream's reducer has not come back from this very append yet"))
         return [job for job in jobs if not job.future.done()]
 
     def _put_back(self, jobs: Iterable[_Job]) -> None:
@@ -288,14 +298,32 @@ class Lane:
         if not jobs:
             return []
         began_s = time.perf_counter()
-        self._judged_by_s = asyncio.get_running_loop().time() + self._tools.timeout_s
+        # Once for the thread to come free, and once for the reducer.
+        self._judged_by_s = asyncio.get_running_loop().time() + 2 * self._tools.timeout_s
         appends = [Append(job.stored, job.producer_id) for job in jobs]
+        judged: list[tuple[Judged, Folded]] = []
+        call = partial(judge_all, self._reducer, stream, before, appends, judged)
         try:
-            judged = await self._tools.workers.run(partial(judge_all, self._reducer, stream, before, appends))
+            await self._tools.workers.run(call, self._reducer.name, self._path, in_time=True)
+        except Overdue as overdue:
+            judged = judged.copy()  # the thread may come back and go on
+            if len(judged) < len(jobs):
+                self._hangs(jobs[len(judged)], overdue.back)
         finally:
             self._judged_by_s = 0.0
         self._tools.counts.judge_seconds.observe(time.perf_counter() - began_s)
         return judged
+
+    def _hangs(self, job: _Job, back: asyncio.Future[None]) -> None:
+        """The reducer has not come back from an append in time."""
+        stored = job.stored
+        self._hanging[stored] += 1
+        back.add_done_callback(lambda _: self._hangs_no_longer(stored))
+        self._tools.counts.timeouts += 1
+        job.fail(ReducerBusy(self._tools.timeout_s))
+
+    def _hangs_no_longer(self, stored: bytes) -> None:
+        self._hanging -= Counter([stored])
 
     # ---- states ----
 
@@ -342,7 +370,8 @@ class Lane:
         async with self._one_keeps:  # or an older state could replace one that data were trimmed for
             if self._is_kept(folded.stream_id, folded.at):
                 return True
-            record = await self._tools.workers.run(partial(checkpoints.record, self._reducer, folded))
+            call = partial(checkpoints.record, self._reducer, folded)
+            record = await self._tools.workers.run(call, self._reducer.name, self._path)
             self._tried_at = folded.at
             if record is None:
                 return False
@@ -360,7 +389,7 @@ class Lane:
     async def _keep_in_background(self, folded: Folded) -> None:
         try:
             await self._keep(folded)
-        except StoreFailure:
+        except (StoreFailure, ReducerStuck):
             logger.warning("the state of %s was not kept; a restart will take longer", self._path)
         finally:
             self._keeping = None

@@ -337,3 +337,25 @@ async def test_a_server_that_was_killed_judges_by_all_that_it_has_acknowledged(
     assert taken >= 200 * acknowledged
     assert reply.json()["state"] == {"count": 1000 - taken, "taken": taken}
     assert (too_much.status_code, all_of_it.status_code) == (422, 204)
+
+
+async def test_a_reducer_that_never_returns_costs_one_append_and_does_not_keep_the_server_from_ending(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    options = ["--bind", "stock/*=support.stock:stock", "--reducer-timeout-s", "2"]
+    async with (
+        ServerProcess(options=options) as server,
+        httpx.AsyncClient(base_url=server.url, timeout=20.0) as client,
+    ):
+        await client.put("/stock/a", headers=JSON, content=json.dumps([{"type": "receive", "count": 1}]))
+        stuck = await append(client, "/stock/a", {"type": "wait"})
+        again = await append(client, "/stock/a", {"type": "wait"})
+        other = await append(client, "/stock/a", {"type": "take", "count": 1})
+        metrics = (await client.get(server.url.replace("/v1/stream", "/metrics"))).text
+        exit_code = await asyncio.to_thread(server.terminate)
+
+    assert (stuck.status_code, again.status_code, other.status_code) == (503, 503, 204)
+    assert {stuck.headers["retry-after"], again.headers["retry-after"]} == {"1", "5"}
+    assert 'durafold_reducer_overdue{reducer="support.stock:stock"} 1' in metrics
+    assert exit_code == 0

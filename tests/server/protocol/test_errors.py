@@ -37,6 +37,7 @@ STATUSES = {
     errors.ActionRefused: 422,
     errors.StateUnknown: 422,
     errors.ReducerBusy: 503,
+    errors.ReducerStuck: 503,
     errors.StorageUnavailable: 503,
     errors.AccessUnknown: 503,
     errors.StorageFull: 507,

@@ -40,7 +40,7 @@ async def shop(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: st
 async def kept(shop: Shop, path: str) -> Folded | None:
     """The state that is kept of a stream."""
     stream = await shop.service.head(path)
-    workers = Workers()
+    workers = Workers(5.0)
     try:
         return await Checkpoints(shop.service.store, workers).newest(stream, shop.gate.reducer_of(path))
     finally:
@@ -135,7 +135,7 @@ async def test_what_is_kept_of_a_later_stream_is_not_dropped_with_an_earlier_one
     await shop.append("stock/a", *BULK)
     await is_kept(shop, "stock/a")
 
-    workers = Workers()
+    workers = Workers(5.0)
     await Checkpoints(shop.service.store, workers).drop(earlier)
 
     assert await kept(shop, "stock/a") is not None

@@ -12,9 +12,10 @@ import pytest
 from durafold_server.attempts import Outdated
 from durafold_server.gates import Check
 from durafold_server.protocol.decide import Appended
-from durafold_server.protocol.errors import ReducerBusy, StorageUnavailable
+from durafold_server.protocol.errors import ReducerBusy, ReducerStuck, StorageUnavailable
 from durafold_server.protocol.requests import AppendRequest
 from durafold_server.reducers.hydration import Hydration, StateRequest
+from durafold_server.reducers.workers import MAX_OVERDUE_OF_STREAM
 from support.bound import Shop, receive, take
 from support.stock import HANGING, Stock
 from support.unruly import SLOW_CALLS
@@ -61,16 +62,58 @@ async def test_those_who_wait_behind_it_are_answered_too(shop: Shop) -> None:
         await stuck
 
 
-async def test_what_came_with_it_is_judged_without_it_afterwards(shop: Shop) -> None:
+async def test_what_was_judged_before_it_in_the_same_turn_counts(shop: Shop) -> None:
+    await shop.create("stock/a", receive(1))
+    first = asyncio.ensure_future(shop.append("stock/a", take(1)))
+    stuck = asyncio.ensure_future(shop.append("stock/a", WAIT))
+
+    assert (await first).added_data
+    with pytest.raises(ReducerBusy):
+        await stuck
+    assert await shop.log("stock/a") == [receive(1), take(1)]
+    assert await shop.state("stock/a") == Stock(count=0, taken=1)
+
+
+async def test_the_stream_goes_on_while_it_hangs(shop: Shop) -> None:
     await shop.create("stock/a", receive(1))
     with pytest.raises(ReducerBusy):
         await shop.append("stock/a", WAIT)
 
+    assert await shop.is_accepted("stock/a", take(1))
+
+    assert not HANGING.is_set()
+    assert await shop.log("stock/a") == [receive(1), take(1)]
+
+
+async def test_a_repetition_of_what_hangs_is_not_judged_until_it_has_come_back(shop: Shop) -> None:
+    await shop.create("stock/a", receive(1))
+    with pytest.raises(ReducerBusy):
+        await shop.append("stock/a", WAIT)
+
+    with pytest.raises(ReducerStuck, match="this very append"):
+        await shop.append("stock/a", WAIT)
+    assert shop.gate.overdue == {"support.stock:stock": 1}
+
     HANGING.set()
     await eventually(lambda: shop.gate.is_idle)
-    await shop.append("stock/a", take(1))
+    assert await shop.is_accepted("stock/a", WAIT)
+    assert shop.gate.overdue == {}
 
-    assert await shop.log("stock/a") == [receive(1), take(1)]
+
+async def test_a_stream_whose_reducer_hangs_too_often_answers_at_once_and_can_be_read(shop: Shop) -> None:
+    await shop.create("stock/a")
+    await shop.append("stock/a", receive(1))
+    for number in range(MAX_OVERDUE_OF_STREAM):
+        with pytest.raises(ReducerBusy):
+            await shop.append("stock/a", WAIT, receive(number))
+
+    with pytest.raises(ReducerStuck, match="calls of this stream's reducer have not come back"):
+        await shop.append("stock/a", take(1))
+    assert await shop.state("stock/a") == Stock(count=1)
+
+    HANGING.set()
+    await eventually(lambda: shop.gate.is_idle)
+    assert await shop.is_accepted("stock/a", take(1))
 
 
 async def test_other_streams_go_on(shop: Shop) -> None:
