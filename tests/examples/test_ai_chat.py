@@ -104,7 +104,7 @@ def test_what_a_model_says_amiss_ends_its_answer_and_not_the_chat(tmp_path: Path
 def test_a_killed_answer_keeps_what_it_had_and_is_ended_with_a_note(tmp_path: Path) -> None:
     port = free_port()
     address = f"http://127.0.0.1:{port}"
-    with web_app(APP, tmp_path, port, PAUSE_S="0.05") as process:
+    with web_app(APP, tmp_path, port, PAUSE_S="0.5") as process:
         ask(address, "Why?")
         wait_for(process, address, "piece")
         assert ask(address, "And why?").status_code == 409
