@@ -17,7 +17,7 @@ import pytest
 pytest.importorskip("reflex", reason="the Reflex adapter needs: pip install 'durafold[reflex]'")
 pytest.importorskip("websockets", reason="these tests speak Reflex's protocol with: pip install websockets")
 
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import WebSocketException
 
 from durafold.testing import ServerProcess
 from support.reflex_app import ReflexApp
@@ -312,7 +312,7 @@ def settled_after_reload(app: ReflexApp, cheap: int) -> dict[str, int]:
     """The counts of the process that runs the source in which the shop's limit is this."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        with suppress(OSError, ConnectionClosed), ReflexTab(app.url, "party.party") as tab:
+        with suppress(OSError, WebSocketException), ReflexTab(app.url, "party.party") as tab:
             if tab.shown["Shop.cheap"] == cheap:
                 return Backstage(tab).settled()
         time.sleep(0.1)
