@@ -77,6 +77,9 @@ def counting(state: dict[str, Any], action: dict[str, Any]) -> dict[str, Any]:
         case "be slow":
             SLOW_CALLS.append(action)
             time.sleep(action["duration_s"])
+        case "spin":
+            while not HANGING.is_set():
+                pass
         case "contain itself":
             after["self"] = after
         case "unwritable":

@@ -95,8 +95,12 @@ class Workers:
             ReducerStuck: too many calls of the reducer, or for the stream, are overdue.
             RuntimeError: what it raises is nothing that a future can carry, such as `SystemExit`.
         """
-        self._refuse_more(reducer, path)
         await self._places.acquire()
+        try:
+            self._refuse_more(reducer, path)
+        except ReducerStuck:
+            self._places.release()
+            raise
         worker = self._idle.pop() if self._idle else _Worker(self._is_back)
         loop = asyncio.get_running_loop()
         errand = _Errand(call, reducer, path, in_time, loop.create_future(), loop.time())

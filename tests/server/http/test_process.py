@@ -22,6 +22,7 @@ from support.server import ServerProcess
 from support.server_sockets import connected, rest_of
 
 TEXT = {"Content-Type": "text/plain"}
+JSON = {"Content-Type": "application/json"}
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -203,6 +204,23 @@ def test_a_server_ends_within_5_seconds_with_50_live_readers(tmp_path: Path) -> 
     assert {rest[-5:] for rest in rests} == {b"0\r\n\r\n"}
     # One that the server had not read yet is hung up on.
     assert {reply[:12] for reply in polled} <= {b"HTTP/1.1 204", b""}
+
+
+def test_a_server_ends_soon_though_reducers_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    options = ["--reducers", "support.stock", "--reducers", "support.unruly", "--reducer-timeout-s", "0.2"]
+    hanging = {"stock/a": {"type": "wait"}, "odd/a": {"type": "spin"}}
+    with ServerProcess(tmp_path / "data", options=options, stop_timeout_s=5) as server:  # then it is killed
+        made = [httpx.put(f"{server.url}/{path}", headers=JSON).status_code for path in hanging]
+        ended = [httpx.post(f"{server.url}/{path}", json=hanging[path]).status_code for path in hanging]
+
+        exit_code = server.terminate()
+        output = server.output
+
+    assert (made, ended, exit_code) == ([201, 201], [503, 503], 0)
+    assert "the reducer support.stock:stock has not come back" in output
+    assert "the reducer support.unruly:unruly has not come back" in output
+    assert "Traceback" not in output
 
 
 @pytest.fixture

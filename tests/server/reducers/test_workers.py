@@ -209,3 +209,17 @@ async def test_the_log_tells_which_reducer_hangs_and_when_it_is_back(
     late, back = (record.getMessage() for record in caplog.records)
     assert late.startswith("the reducer stock has not come back for 0.01 s, judging or folding stock/a")
     assert back.startswith("the reducer stock has come back from stock/a after")
+
+
+async def test_those_who_wait_for_a_thread_add_none_to_too_many_that_hang() -> None:
+    workers, hanging = Workers(0.01), threading.Event()
+    at_most = MAX_OVERDUE + MAX_WORKERS
+    calls = [workers.run(hanging.wait, "stock", f"{n}", in_time=True) for n in range(3 * at_most)]
+
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert {type(end) for end in ended} == {Overdue, ReducerStuck}
+    assert sum(isinstance(end, Overdue) for end in ended) <= at_most
+    hanging.set()
+    await eventually(lambda: not workers.overdue)
+    workers.close()
