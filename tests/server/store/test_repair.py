@@ -18,7 +18,7 @@ from durafold_server.protocol import errors, responses
 from durafold_server.protocol.requests import AppendRequest
 from durafold_server.service import StreamService
 from durafold_server.store.base import StoreDamaged, StoreFailure
-from durafold_server.store.sqlite import SqliteStore, repair
+from durafold_server.store.sqlite import SqliteStore, records, repair
 from durafold_server.store.sqlite.repair import repair_directory
 from support.registry import registered
 from support.server_requests import append_request, create_request, next_offset, read_request
@@ -207,6 +207,12 @@ async def test_a_damaged_producer_is_fenced(directory: Path) -> None:
         with pytest.raises(errors.StaleEpoch):
             await append(service, "s", b"again", 0, 1)
         assert await content(service, "s") == b"0" * 10 + b"1" * 10 + b"2" * 10
+
+
+@pytest.mark.parametrize("row", [("p", "text", 0, 1, None), ("p", 0, None, 1, None), (b"p", 0, 0, 1, None)])
+def test_a_producer_of_which_a_value_has_another_type_is_damaged(row: Any) -> None:
+    with pytest.raises(StoreDamaged, match="fails its checksum"):
+        records.decode_producer(1, *row)
 
 
 @pytest.mark.parametrize("harm", ["UPDATE producer SET last_seq = 7", "UPDATE chunk SET data = x'00'"])

@@ -93,7 +93,11 @@ def decode_producer(
         StoreDamaged: the row does not match its checksum.
     """
     state = ProducerState(epoch, last_seq, owner)
-    if _producer_checksum(stream_id, producer_id, state) != checksum:
+    try:
+        holds = _producer_checksum(stream_id, producer_id, state) == checksum
+    except (struct.error, AttributeError, TypeError):
+        holds = False  # damage can change a value's type, too
+    if not holds:
         raise StoreDamaged(
             f"producer {producer_id!r} of stream {stream_id} fails its checksum; run `durafold repair`"
         )
