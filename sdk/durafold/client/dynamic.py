@@ -99,7 +99,7 @@ def check_fixed_headers(headers: Headers | None) -> None:
     for name, value in {} if headers is None or callable(headers) else headers.items():
         check_header_name(name)
         if not callable(value):
-            check_header_value(_checked(name, value, "header"), f"The header {name!r}")
+            check_header_value(value, f"The header {name!r}")
 
 
 def note_refusal(sent: Iterable[str]) -> None:

@@ -14,12 +14,14 @@ _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?")
 
 
-def check_header_name(name: str) -> None:
+def check_header_name(name: object) -> None:
     """Nothing, if a header can be called so.
 
     Raises:
         ConfigurationError: it cannot.
     """
+    if not isinstance(name, str):
+        raise ConfigurationError(f"The name of a header must be a string, not {type(name).__name__}")
     if not _NAME.fullmatch(name):
         raise ConfigurationError(f"{name!r} cannot be the name of a header")
 

@@ -251,7 +251,7 @@ def test_a_client_id_that_cannot_travel_is_refused(client_id: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [{"Authorization": "Bearer s3cret\n"}, {"a b": "s3cret"}, {"a": b"s3cret"}]
+    "headers", [{"Authorization": "Bearer s3cret\n"}, {"a b": "s3cret"}, {"a": b"s3cret"}, {1: "s3cret"}]
 )
 def test_headers_that_can_never_be_sent_are_refused_before_anything_waits_for_them(headers: Any) -> None:
     with pytest.raises(ConfigurationError, match="header") as caught:
