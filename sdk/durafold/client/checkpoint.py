@@ -64,7 +64,7 @@ def as_checkpoint(place: Offset | Checkpoint) -> Checkpoint:
         ConfigurationError: this cannot be an offset, or there is something to skip behind `NOW`.
     """
     given = place if isinstance(place, Checkpoint) else Checkpoint(place)
-    if not _is_offset(given.offset):
+    if not is_valid_token(given.offset):
         raise ConfigurationError(
             f"{given.offset!r:.80} cannot be an offset",
             hint="Use START, NOW, the next_offset of an answer, or a Checkpoint",
@@ -72,10 +72,6 @@ def as_checkpoint(place: Offset | Checkpoint) -> Checkpoint:
     if given.skip < 0 or (given.skip and given.offset == NOW):
         raise ConfigurationError(f"A checkpoint at {given.offset} cannot skip {given.skip}")
     return given
-
-
-def _is_offset(place: object) -> bool:
-    return isinstance(place, str) and is_valid_token(place)
 
 
 class Progress:

@@ -353,7 +353,7 @@ class ServerReducer(Handle[S], Generic[S, A]):
 
 
 def _require_token(offset: object) -> None:
-    if not isinstance(offset, str) or not is_valid_token(offset):
+    if not is_valid_token(offset):
         raise _no_offset(offset)
 
 

@@ -17,10 +17,11 @@ _FORBIDDEN = frozenset(",&=?/")
 MAX_OFFSET_LENGTH: Final = 256
 
 
-def is_valid_token(text: str) -> bool:
-    """Whether a string may be an offset at all: printable ASCII, short, without `, & = ? /`."""
+def is_valid_token(text: object) -> bool:
+    """Whether this may be an offset at all: a string of printable ASCII, short, without `, & = ? /`."""
     return (
-        0 < len(text) <= MAX_OFFSET_LENGTH
+        isinstance(text, str)
+        and 0 < len(text) <= MAX_OFFSET_LENGTH
         and text.isascii()
         and text.isprintable()
         and " " not in text
