@@ -21,6 +21,7 @@ from durafold.cache import CacheKey, StateCache, once_at_a_time, scope_of, ssr_s
 from durafold.client import ClientSettings, DurableStream, Headers, Offset, Params, Transport
 from durafold.client.settings import DEFAULT_SETTINGS
 from durafold.engine import Declaration, Definition, base_url, define, snapshots_of, stream_url
+from durafold.engine.batches import batch_of
 from durafold.engine.endings import trimmed
 from durafold.errors import BadRequest, ConfigurationError, StreamGone, StreamNotFound
 from durafold.named import UnknownReducer, named_reducer
@@ -28,9 +29,8 @@ from durafold.signing import digest, is_digest
 from durafold.snapshots import SnapshotPolicy, newest_or_none
 from durafold.state.json_values import NotJson
 from durafold.state.reducer import Reducer
-from durafold.state.replica import Batch, Confirmed, fold_batch
+from durafold.state.replica import Confirmed, fold_batch
 from durafold.state.snapshot import Snapshot, dump_snapshot, load_snapshot, restore, take_snapshot
-from durafold.wire.envelope import Envelopes
 from durafold.wire.offsets import START
 
 __all__ = [
@@ -370,7 +370,7 @@ async def _fetch_after(
             if confirmed.offset != START and page.next_offset < confirmed.offset:
                 raise StreamGone("The stream was made anew", status=200, offset=confirmed.offset)
             page.require_beginning()
-            batch = Batch(Envelopes(page.json()), page.offset, page.next_offset)
+            batch = batch_of(page)
             confirmed = fold_batch(definition.step, confirmed, batch).confirmed
     except StreamNotFound:
         if start is not None:

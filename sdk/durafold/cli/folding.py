@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from durafold.state.reducer import Message
 from durafold.state.replica import Batch, Confirmed, Mark, fold_batch
-from durafold.wire.envelope import Envelopes
 
 if TYPE_CHECKING:
-    from durafold.client import Page
     from durafold.engine.definition import Definition
 
-__all__ = ["Step", "batch_of", "steps_of"]
+__all__ = ["Step", "steps_of"]
 
 S = TypeVar("S")
 
@@ -66,8 +64,3 @@ def _step(
     elif folded.confirmed.revision == confirmed.revision:
         verdict = "rejected"
     return Step(message, offset, verdict, reason, confirmed.state, folded.confirmed)
-
-
-def batch_of(page: Page) -> Batch:
-    """A page as a batch to fold."""
-    return Batch(Envelopes(page.json()), page.offset, page.next_offset)

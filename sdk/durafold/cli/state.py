@@ -128,8 +128,8 @@ async def _follow(
     definition: Definition[Any],
     confirmed: Confirmed[Any],
 ) -> None:
-    from durafold.cli.folding import batch_of
     from durafold.cli.read import following
+    from durafold.engine.batches import batch_of
     from durafold.state.replica import fold_batch
 
     async with following(session, handle, Offset(confirmed.offset), "auto") as pages:

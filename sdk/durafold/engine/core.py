@@ -21,6 +21,7 @@ from anyio.abc import TaskGroup
 from durafold.cache import CacheKey
 from durafold.client import DurableStream, Offset, Page
 from durafold.engine import endings
+from durafold.engine.batches import batch_of
 from durafold.engine.batching import leave_batch
 from durafold.engine.definition import Definition
 from durafold.engine.keeper import Keeper
@@ -43,8 +44,7 @@ from durafold.outbox import KeyOutbox
 from durafold.snapshots import SnapshotStore
 from durafold.state import replica as transitions
 from durafold.state.history import History
-from durafold.state.replica import MAX_FAULTS, Batch, Confirmed, Fault
-from durafold.wire.envelope import Envelopes
+from durafold.state.replica import MAX_FAULTS, Confirmed, Fault
 from durafold.wire.offsets import START
 
 __all__ = ["Engine"]
@@ -236,7 +236,7 @@ class Engine(Generic[S]):
     async def take(self, page: Page) -> None:
         """Fold a page; called by the reader."""
         before, was_ready = self._shown.replica, self._is_ready
-        batch = Batch(Envelopes(page.json()), page.offset, page.next_offset)
+        batch = batch_of(page)
         confirmation = transitions.confirm(self.definition.step, before, batch)
         if confirmation.replica.confirmed.offset != page.next_offset:
             raise MalformedResponse(

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final, TypeVar
 
 from durafold.client import DurableStream, Offset, Page
+from durafold.engine.batches import batch_of
 from durafold.engine.definition import Definition
 from durafold.errors import StateError
 from durafold.state.history import History
@@ -77,7 +78,7 @@ async def batches_until(
     for _ in range(MAX_READS):
         async for page in stream.pages(offset):
             look_at(page)
-            batch = Batch(Envelopes(page.json()), page.offset, page.next_offset)
+            batch = batch_of(page)
             if until is not None and page.next_offset > until:  # PROTOCOL §8: offsets sort as strings
                 batch = Batch(batch.messages[: await _count_before(stream, page, until)], page.offset, until)
             yield batch
